@@ -1,0 +1,21 @@
+# What one does with this checkout. Nothing but a Rust toolchain is needed beforehand.
+
+.PHONY: help run test check fmt sqlx
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## start PostgreSQL and the service, with a demo app, on http://127.0.0.1:8080
+	@scripts/run
+
+test: ## run all tests, on a PostgreSQL made for them
+	@scripts/test
+
+check: ## what CI runs: formatting, lints, generated files, all tests
+	@.ci/run
+
+fmt: ## format the code
+	@cargo fmt
+
+sqlx: ## regenerate .sqlx/ after a statement or the schema changed
+	@scripts/sqlx

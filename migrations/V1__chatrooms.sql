@@ -1,0 +1,125 @@
+-- Who is in a chatroom, and who may speak there.
+--
+-- Every key of a room's table starts with the room (app, chatroom), so that a room's rows lie together and the tables
+-- can be distributed by room. Usernames and room ids compare byte by byte (collate "C"); usernames are stored folded
+-- to lower case. Moments are cut to whole milliseconds when written, since that is what the wire can say.
+
+-- A tenant: `{org}/{name}` on the wire. Apps are never deleted.
+create table apps (
+    id                 integer generated always as identity primary key,
+    uuid               uuid        not null unique default gen_random_uuid(), -- `application` on the wire
+    org                text        not null collate "C" check (org ~ '^[A-Za-z0-9_.-]{1,64}$'),
+    name               text        not null collate "C" check (name ~ '^[A-Za-z0-9_.-]{1,64}$'),
+    client_id          text        not null collate "C",
+    client_secret_hash bytea       not null,
+    created_at         timestamptz not null default date_trunc('milliseconds', now()),
+    unique (org, name)
+);
+
+-- Registered users. No room's table has a key to this one: users are another dimension than rooms.
+--
+-- A deleted user's row stays, marked, until every room has forgotten the user; it reserves the name that long.
+create table users (
+    app           integer     not null references apps,
+    username      text        not null collate "C" check (username ~ '^[a-z0-9_.-]{1,64}$'),
+    uuid          uuid        not null default gen_random_uuid(),
+    password_hash text,       -- null: no password opens this account
+    nickname      text,
+    activated     boolean     not null default true,
+    created_at    timestamptz not null default date_trunc('milliseconds', now()),
+    modified_at   timestamptz not null default date_trunc('milliseconds', now()),
+    deleted_at    timestamptz,
+    primary key (app, username)
+);
+create index users_deleted on users (deleted_at) where deleted_at is not null;
+
+-- Chatrooms. Every change of a room locks its row first; what is counted or numbered within a room is counted here.
+--
+-- A deleted room's row stays, marked, until its members are gone, batch by batch.
+create table chatrooms (
+    app          integer     not null references apps,
+    id           text        not null collate "C" check (id ~ '^[a-z0-9]{1,64}$'),
+    name         text        not null,
+    description  text        not null,
+    custom       text        not null default '',
+    owner        text        not null collate "C",
+    maxusers     integer     not null,            -- the owner counts
+    member_count integer     not null,
+    mute_all     boolean     not null default false,
+    last_seq     bigint      not null default 0,  -- the last number given out to a row of the five lists
+    created_at   timestamptz not null default date_trunc('milliseconds', now()),
+    deleted_at   timestamptz,
+    primary key (app, id),
+    constraint room_is_not_overfull check (member_count between 0 and maxusers)
+) with (fillfactor = 50); -- room for the next version of a busy row on its own page
+create index chatrooms_by_age on chatrooms (app, created_at, id) where deleted_at is null;
+create index chatrooms_deleted on chatrooms (deleted_at) where deleted_at is not null;
+
+-- Ids of rooms whose creator did not choose one: increasing, all of one length, so that they sort as numbers do.
+create sequence chatroom_ids start 100000000000000;
+
+-- The members of a room, its owner among them, in the order (seq) in which they came.
+create table members (
+    app       integer     not null,
+    chatroom  text        not null collate "C",
+    username  text        not null collate "C",
+    seq       bigint      not null,
+    joined_at timestamptz not null default date_trunc('milliseconds', now()),
+    primary key (app, chatroom, username),
+    foreign key (app, chatroom) references chatrooms
+);
+create unique index members_by_seq on members (app, chatroom, seq) include (username);
+create index members_by_user on members (app, username, joined_at, chatroom);
+
+-- A room keeps its owner: nobody can remove that row.
+alter table chatrooms add constraint owner_is_member
+    foreign key (app, id, owner) references members (app, chatroom, username);
+
+-- Admins and whitelist are members; their standing goes with their membership.
+create table admins (
+    app      integer not null,
+    chatroom text    not null collate "C",
+    username text    not null collate "C",
+    seq      bigint  not null,
+    primary key (app, chatroom, username),
+    constraint admin_is_member
+        foreign key (app, chatroom, username) references members on delete cascade
+);
+
+create table whitelist (
+    app      integer not null,
+    chatroom text    not null collate "C",
+    username text    not null collate "C",
+    seq      bigint  not null,
+    primary key (app, chatroom, username),
+    constraint whitelisted_is_member
+        foreign key (app, chatroom, username) references members on delete cascade
+);
+create unique index whitelist_by_seq on whitelist (app, chatroom, seq) include (username);
+
+-- Blocked users are not members; the room's lock keeps the two apart.
+create table blocks (
+    app      integer not null,
+    chatroom text    not null collate "C",
+    username text    not null collate "C",
+    seq      bigint  not null,
+    primary key (app, chatroom, username),
+    foreign key (app, chatroom) references chatrooms
+);
+create unique index blocks_by_seq on blocks (app, chatroom, seq) include (username);
+create index blocks_by_user on blocks (app, username, chatroom);
+
+-- Timed mutes. No key to members: a mute outlives leaving and joining again. `ends_at` is the truth, whether or not
+-- the row has been swept since; a permanent mute ends at 2117-01-01 00:00 +08:00.
+create table mutes (
+    app      integer     not null,
+    chatroom text        not null collate "C",
+    username text        not null collate "C",
+    seq      bigint      not null,
+    ends_at  timestamptz not null,
+    primary key (app, chatroom, username),
+    foreign key (app, chatroom) references chatrooms
+);
+create unique index mutes_by_seq on mutes (app, chatroom, seq) include (username, ends_at);
+create index mutes_by_user on mutes (app, username, chatroom);
+create index mutes_by_end on mutes (ends_at) include (app, chatroom);

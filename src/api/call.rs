@@ -1,0 +1,222 @@
+//! A call: what is known of a request once it is clear which app it means and that it may act there.
+//!
+//! Only a good token yields a [`Call`], and only a [`Call`] builds a reply: a handler cannot forget to ask.
+//! What is wrong with a request is found in one order: the app, the token, the body, and then the handler's own rules.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::web::{Bytes, Data, Path};
+use actix_web::{FromRequest, HttpRequest};
+use serde::Deserialize;
+
+use super::State;
+use super::body::Body;
+use super::reply::{Params, Reply, UserReply};
+use crate::chatroom::apps::App;
+use crate::chatroom::{Names, RoomKey, rooms};
+use crate::error::Error;
+
+/// A request to an app that exists. Whether it may act there is not known yet.
+pub struct Visit {
+    /// The app.
+    pub app: Arc<App>,
+    /// What every call works with.
+    pub state: Data<State>,
+    http: HttpRequest,
+    segments: Segments,
+    body: Bytes,
+    started: Instant,
+}
+
+/// A request with a good token of the app that it is for.
+pub struct Call(Visit);
+
+/// The parts of a path that differ from call to call, decoded once.
+#[derive(Deserialize)]
+struct Segments {
+    org_name: String,
+    app_name: String,
+    chatroom_id: Option<String>,
+    usernames: Option<String>,
+}
+
+impl FromRequest for Call {
+    type Error = Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(http: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (http, mut payload) = (http.clone(), payload.take());
+        Box::pin(async move {
+            let visit = Visit::open(http).await?;
+            visit.authenticate()?;
+            Ok(Self(visit.read_body(&mut payload).await?))
+        })
+    }
+}
+
+impl FromRequest for Visit {
+    type Error = Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(http: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (http, mut payload) = (http.clone(), payload.take());
+        Box::pin(async move { Self::open(http).await?.read_body(&mut payload).await })
+    }
+}
+
+impl Visit {
+    async fn open(http: HttpRequest) -> Result<Self, Error> {
+        let started = Instant::now();
+        let state = http.app_data::<Data<State>>().cloned().ok_or_else(|| Error::Internal("no state".into()))?;
+        let segments =
+            Path::<Segments>::extract(&http).await.map_err(|error| Error::Internal(error.to_string().into()))?.into_inner();
+        let Some(app) = state.app(&segments.org_name, &segments.app_name).await? else {
+            let rest = http.uri().path().splitn(4, '/').nth(3).unwrap_or_default().to_owned();
+            return Err(Error::AppNotFound { org: segments.org_name, app: segments.app_name, rest });
+        };
+        Ok(Self { app, state, http, segments, body: Bytes::new(), started })
+    }
+
+    /// The literal `Bearer`, a blank, and a token of this app.
+    fn authenticate(&self) -> Result<(), Error> {
+        let authorization = self.http.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+        match token.and_then(|token| self.state.keys.verify(token)) {
+            Some(app) if app == self.app.uuid => Ok(()),
+            _ => Err(Error::Unauthenticated),
+        }
+    }
+
+    /// Reads the body of any method and any Content-Type: clients send JSON without one, and with DELETE.
+    async fn read_body(mut self, payload: &mut Payload) -> Result<Self, Error> {
+        self.body = Bytes::from_request(&self.http, payload).await.map_err(|error| {
+            match error.as_response_error().status_code().as_u16() {
+                413 => Error::BodyTooLarge,
+                _ => Error::BodyUnreadable,
+            }
+        })?;
+        Ok(self)
+    }
+
+    /// The body, which must be JSON, whatever its form.
+    pub fn json(&self) -> Result<serde_json::Value, Error> {
+        Ok(serde_json::from_slice(&self.body)?)
+    }
+
+    /// The body, which must be JSON, field by field.
+    pub fn body(&self) -> Result<Body, Error> {
+        Ok(Body::from(self.json()?))
+    }
+}
+
+impl std::ops::Deref for Call {
+    type Target = Visit;
+
+    fn deref(&self) -> &Visit {
+        &self.0
+    }
+}
+
+impl Call {
+    /// The room that the path names.
+    pub fn room(&self) -> RoomKey {
+        RoomKey::new(self.app.id, self.room_segment())
+    }
+
+    /// The part of the path that names the room, or several.
+    pub fn room_segment(&self) -> &str {
+        self.segments.chatroom_id.as_deref().unwrap_or_default()
+    }
+
+    /// The user that the path names.
+    pub fn user(&self) -> Names {
+        Names::new([self.user_segment()])
+    }
+
+    /// The user that the path names, where it may name only one.
+    pub fn single_user(&self) -> Result<Names, Error> {
+        if self.names_several_users() {
+            return Err(Error::InvalidParameter("username is invalid".into()));
+        }
+        Ok(self.user())
+    }
+
+    /// Whether the path names users with a comma, be there one or several.
+    pub fn names_several_users(&self) -> bool {
+        self.user_segment().contains(',')
+    }
+
+    /// The users that the path names; see [`Self::batch`].
+    pub async fn users(&self, limit: &'static str) -> Result<Names, Error> {
+        self.batch(self.user_segment().split(',').map(str::to_owned).collect(), limit).await
+    }
+
+    /// The users that the body names in `usernames`; see [`Self::batch`].
+    pub async fn users_in_body(&self, limit: &'static str) -> Result<Names, Error> {
+        self.batch(self.body()?.texts("usernames")?, limit).await
+    }
+
+    /// The distinct names among `names`, empty ones left out. More than `compat.max_batch`, repeated ones counted, are
+    /// refused with the call's own sentence `limit`, unless the room does not exist: that comes first.
+    async fn batch(&self, mut names: Vec<String>, limit: &'static str) -> Result<Names, Error> {
+        names.retain(|name| !name.is_empty());
+        if names.is_empty() {
+            return Err(Error::missing("usernames"));
+        }
+        let max = self.state.settings.compat.max_batch;
+        if names.len() > max {
+            rooms::require(&self.state.db, &self.room()).await?;
+            return Err(Error::TooManyNames { limit, max });
+        }
+        Ok(Names::new(names))
+    }
+
+    fn user_segment(&self) -> &str {
+        self.segments.usernames.as_deref().unwrap_or_default()
+    }
+
+    /// The query string, as it is to be echoed and asked.
+    pub fn params(&self) -> Params {
+        Params::parse(self.http.query_string())
+    }
+
+    /// The success of a call around rooms.
+    pub fn reply<D>(self, data: D) -> Reply<D> {
+        Reply::new(self, data)
+    }
+
+    /// The success of a call around users.
+    pub fn user_reply<E>(self, entities: Vec<E>) -> UserReply<E> {
+        UserReply::new(self, entities)
+    }
+
+    /// The request as it came in.
+    pub fn http(&self) -> &HttpRequest {
+        &self.http
+    }
+
+    /// The HTTP method in lower case.
+    pub(super) fn action(&self) -> String {
+        self.http.method().as_str().to_ascii_lowercase()
+    }
+
+    /// Milliseconds since the request came in.
+    pub(super) fn duration_ms(&self) -> u128 {
+        self.started.elapsed().as_millis()
+    }
+
+    /// The URL of the request without its query, its path exactly as it was sent.
+    pub(super) fn uri(&self) -> String {
+        let header = |name: header::HeaderName| self.http.headers().get(name).and_then(|value| value.to_str().ok());
+        let scheme = match header(header::X_FORWARDED_PROTO) {
+            Some("https") if self.state.settings.server.trust_forwarded_proto => "https",
+            _ => "http",
+        };
+        let server = &self.state.settings.server;
+        let host = header(header::HOST).map_or_else(|| format!("{}:{}", server.host, server.port), str::to_owned);
+        format!("{scheme}://{host}{}", self.http.uri().path())
+    }
+}

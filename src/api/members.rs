@@ -1,0 +1,123 @@
+//! Members of a chatroom: `/chatrooms/{chatroom_id}/users`, calls 1 to 5.
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, Responder as _};
+use serde::Serialize;
+
+use super::at;
+use super::call::Call;
+use super::paging::Page;
+use super::reply::Reply;
+use crate::chatroom::members::{self, Added, Removed};
+use crate::chatroom::{Names, RoomKey};
+use crate::error::Error;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/chatrooms/{chatroom_id}/users").route(web::get().to(list)).route(web::post().to(add_several)))
+        .service(at("/chatrooms/{chatroom_id}/users/{usernames}").route(web::post().to(add_one)).route(web::delete().to(remove)));
+}
+
+/// `{"owner": name}` or `{"member": name}`; admins are members here.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Affiliation {
+    Owner(String),
+    Member(String),
+}
+
+impl Affiliation {
+    pub fn list(owner: Option<String>, members: Vec<String>) -> Vec<Self> {
+        owner.map(Self::Owner).into_iter().chain(members.into_iter().map(Self::Member)).collect()
+    }
+}
+
+/// E1: the members, page by page.
+async fn list(call: Call) -> Result<Reply<Vec<Affiliation>>, Error> {
+    let page = Page::of(&call.params());
+    let members::Page { owner, members } = members::page(&call.state.db, &call.room(), page.skip, page.size).await?;
+    let affiliations = Affiliation::list(owner, members);
+    let count = affiliations.len();
+    Ok(call.reply(affiliations).count(count))
+}
+
+#[derive(Serialize)]
+struct AddedOne {
+    result: bool,
+    action: &'static str,
+    id: String,
+    user: String,
+}
+
+/// E2: adds one user, who must not be in yet.
+async fn add_one(call: Call) -> Result<Reply<AddedOne>, Error> {
+    let (room, names) = (call.room(), call.single_user()?);
+    let user = names.given()[0].clone();
+    let added = members::add(&call.state.db, &room, &names, call.state.settings.limits.rooms_per_user).await?;
+    if added == [Added::Already] {
+        return Err(Error::AlreadyMember { user, room: room.given().into() });
+    }
+    Ok(call.reply(AddedOne { result: true, action: "add_member", id: room.given().into(), user }))
+}
+
+#[derive(Serialize)]
+struct AddedSeveral {
+    newmembers: Vec<String>,
+    action: &'static str,
+    id: String,
+}
+
+/// E3: adds all of up to 60 users, or none. Those who are in already count as added.
+async fn add_several(call: Call) -> Result<Reply<AddedSeveral>, Error> {
+    let names = call.users_in_body("addMembers: addMembers number more than maxSize").await?;
+    let room = call.room();
+    members::add(&call.state.db, &room, &names, call.state.settings.limits.rooms_per_user).await?;
+    let newmembers = names.given().to_vec();
+    Ok(call.reply(AddedSeveral { newmembers, action: "add_member", id: room.given().into() }))
+}
+
+#[derive(Serialize)]
+struct Removal {
+    result: bool,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    user: String,
+    id: String,
+}
+
+/// E4 and E5 share their path: a comma in it asks for several users, and is answered with an array.
+async fn remove(call: Call) -> Result<HttpResponse, Error> {
+    let http = call.http().clone();
+    let room = call.room();
+    if call.names_several_users() {
+        let names = call.users("kickMember: kickMembers number more than maxSize").await?;
+        let removals = remove_each(&call, &room, &names).await?;
+        return Ok(call.reply(removals).respond_to(&http));
+    }
+    let removal = remove_each(&call, &room, &call.user()).await?.into_iter().next();
+    Ok(call.reply(removal).respond_to(&http))
+}
+
+/// One result for each name; but if nobody was removed, the call fails.
+async fn remove_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<Removal>, Error> {
+    let removed = members::remove(&call.state.db, room, names).await?;
+    if !removed.contains(&Removed::Out) {
+        if removed.contains(&Removed::Owner) {
+            return Err(Error::OwnerIsProtected);
+        }
+        return Err(Error::NotMembers { users: names.given().to_vec() });
+    }
+    let removal = |(user, removed): (&String, Removed)| Removal {
+        result: removed == Removed::Out,
+        action: "remove_member",
+        reason: match removed {
+            Removed::Out => None,
+            Removed::NotMember => Some(format!("user: {user} doesn't exist in group: {}", room.given())),
+            Removed::Owner => Some(Error::OwnerIsProtected.to_string()),
+        },
+        user: user.clone(),
+        id: room.given().into(),
+    };
+    Ok(names.given().iter().zip(removed).map(removal).collect())
+}

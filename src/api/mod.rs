@@ -1,0 +1,91 @@
+//! What is said over HTTP: the paths, and how a call is read and answered. No SQL in here.
+//!
+//! A call goes down once and up once: the route below, [`call::Call`] (which app, which token, which body), the handler
+//! in the file named after the list, the operation of the same name in [`crate::chatroom`], and back through [`reply`].
+
+pub mod body;
+pub mod call;
+pub mod paging;
+pub mod reply;
+
+mod chatrooms;
+mod health;
+mod members;
+mod tokens;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{Resource, web};
+use moka::future::Cache;
+use sqlx::PgPool;
+
+use crate::auth::{Keys, Passwords};
+use crate::chatroom::apps::{self, App};
+use crate::config::Settings;
+use crate::error::Error;
+
+/// How long an app that was looked up is taken for granted: so long does a change by the operator need to be seen.
+const APP_LIFE: Duration = Duration::from_secs(1);
+
+/// Most apps that are remembered at once.
+const APPS_REMEMBERED: u64 = 10_000;
+
+/// What every call works with. Nothing in it outlives the process, or needs to.
+pub struct State {
+    /// The database.
+    pub db: PgPool,
+    /// The keys of tokens.
+    pub keys: Keys,
+    /// How users' passwords are hashed.
+    pub passwords: Passwords,
+    /// The settings of this process.
+    pub settings: Settings,
+    apps: Cache<(String, String), Option<Arc<App>>>,
+}
+
+impl State {
+    /// The state of a service that has just started.
+    pub fn new(db: PgPool, keys: Keys, passwords: Passwords, settings: Settings) -> Self {
+        let apps = Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build();
+        Self { db, keys, passwords, settings, apps }
+    }
+
+    /// The app of that name, asked for once a second at most.
+    async fn app(&self, org: &str, name: &str) -> Result<Option<Arc<App>>, Error> {
+        let look_up = async { apps::find(&self.db, org, name).await.map(|app| app.map(Arc::new)) };
+        self.apps.try_get_with((org.into(), name.into()), look_up).await.map_err(|error| match *error {
+            Error::Unavailable(_) => Error::Unavailable(error.into()),
+            _ => Error::Internal(error.into()),
+        })
+    }
+}
+
+/// Every path of the service.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .configure(health::routes)
+        .service(
+            web::scope("/{org_name}/{app_name}")
+                .configure(tokens::routes)
+                .configure(users::routes)
+                .configure(members::routes)
+                .configure(chatrooms::routes)
+                .default_service(web::to(unknown_path)),
+        )
+        .default_service(web::to(unknown_path));
+}
+
+/// A path, with or without a slash at its end. Never a redirect: clients do not follow one.
+fn at(path: &str) -> Resource {
+    web::resource([path.to_owned(), format!("{path}/")]).default_service(web::to(wrong_method))
+}
+
+async fn unknown_path() -> Result<&'static str, Error> {
+    Err(Error::NoSuchCall { status: 404 })
+}
+
+async fn wrong_method() -> Result<&'static str, Error> {
+    Err(Error::NoSuchCall { status: 405 })
+}

@@ -1,0 +1,54 @@
+//! Pages by number, as the paged lists ask for them.
+
+use super::reply::Params;
+
+/// The largest page, and the one served where no size is named.
+const MAX_PAGE_SIZE: u64 = 1000;
+
+/// A page: how many entries it has at most, and how many come before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Entries before this page.
+    pub skip: i64,
+    /// Entries on this page, at most.
+    pub size: i64,
+}
+
+impl Page {
+    /// The page that `pagenum` and `pagesize` name. No value is an error: what makes no sense counts as absent.
+    pub fn of(params: &Params) -> Self {
+        let size = number(params.first("pagesize")).unwrap_or(MAX_PAGE_SIZE).min(MAX_PAGE_SIZE);
+        let page = number(params.first("pagenum")).unwrap_or(1).max(1);
+        let skip = (page - 1).saturating_mul(size);
+        let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        Self { skip: bounded(skip), size: bounded(size) }
+    }
+}
+
+/// Digits of any length; more than 64 bits hold is as good as endless.
+fn number(text: Option<&str>) -> Option<u64> {
+    let text = text.filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some(text.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_what_the_numbers_say_within_their_range() {
+        for (query, skip, size) in [
+            ("", 0, 1000),
+            ("pagenum=2&pagesize=2", 2, 2),
+            ("pagesize=0", 0, 0),
+            ("pagenum=3&pagesize=0", 0, 0),
+            ("pagesize=1001&pagenum=2", 1000, 1000),
+            ("pagenum=0", 0, 1000),
+            ("pagenum=-1&pagesize=-5", 0, 1000),
+            ("pagenum=x&pagesize=y", 0, 1000),
+            ("pagenum=99999999999999999999999", i64::MAX, 1000),
+        ] {
+            assert_eq!(Page::of(&Params::parse(query)), Page { skip, size }, "{query}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! How an answer is written: the envelope of a success, and the body of a failure. Both are always a JSON object.
+//!
+//! The keys stand in the order in which the contract prints them.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::middleware::Next;
+use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+use super::call::Call;
+use crate::error::Error;
+
+/// The success of a call around rooms.
+pub struct Reply<D> {
+    call: Call,
+    action: Option<&'static str>,
+    data: D,
+    count: Option<usize>,
+}
+
+impl<D> Reply<D> {
+    pub(super) fn new(call: Call, data: D) -> Self {
+        Self { call, action: None, data, count: None }
+    }
+
+    /// Adds how many elements the answer has.
+    pub fn count(mut self, count: usize) -> Self {
+        self.count = Some(count);
+        self
+    }
+}
+
+impl<D: Serialize> Responder for Reply<D> {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        let call = self.call;
+        let params = call.params();
+        HttpResponse::Ok().json(Envelope {
+            action: self.action.map_or_else(|| call.action(), str::to_owned),
+            application: Some(call.app.uuid),
+            params: (!params.is_empty()).then_some(params),
+            path: None,
+            uri: call.uri(),
+            entities: [(); 0],
+            data: Some(self.data),
+            timestamp: now_ms(),
+            duration: call.duration_ms(),
+            organization: Some(&call.app.org),
+            application_name: Some(&call.app.name),
+            count: self.count,
+        })
+    }
+}
+
+/// The success of a call around users: it has a `path`, and its results are `entities`.
+pub struct UserReply<E, D = ()> {
+    call: Call,
+    entities: Vec<E>,
+    data: Option<D>,
+    of_one: bool,
+}
+
+impl<E> UserReply<E> {
+    pub(super) fn new(call: Call, entities: Vec<E>) -> Self {
+        Self { call, entities, data: None, of_one: false }
+    }
+
+    /// Adds what could not be done.
+    pub fn data<D>(self, data: D) -> UserReply<E, D> {
+        UserReply { call: self.call, entities: self.entities, data: Some(data), of_one: self.of_one }
+    }
+
+    /// Leaves out what names the app, and counts the entities instead, as reading a single user does.
+    pub fn of_one(mut self) -> Self {
+        self.of_one = true;
+        self
+    }
+}
+
+impl<E: Serialize, D: Serialize> Responder for UserReply<E, D> {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        let call = self.call;
+        let params = call.params();
+        HttpResponse::Ok().json(Envelope {
+            action: call.action(),
+            application: (!self.of_one).then_some(call.app.uuid),
+            params: (!params.is_empty()).then_some(params),
+            path: Some("/users"),
+            uri: call.uri(),
+            count: self.of_one.then_some(self.entities.len()),
+            entities: self.entities,
+            data: self.data,
+            timestamp: now_ms(),
+            duration: call.duration_ms(),
+            organization: (!self.of_one).then_some(&*call.app.org),
+            application_name: (!self.of_one).then_some(&*call.app.name),
+        })
+    }
+}
+
+/// Every key that a success can have, in the contract's order; which of them it has is up to the kind of reply.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a, E, D> {
+    action: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<Params>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'static str>,
+    uri: String,
+    entities: E,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<D>,
+    timestamp: u128,
+    duration: u128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<usize>,
+}
+
+/// The query string: keys in the seed's order, each with all its values, as texts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Params(Vec<(String, Vec<String>)>);
+
+impl Params {
+    /// Reads a query string; there is none that cannot be read.
+    pub fn parse(query: &str) -> Self {
+        let mut params: Vec<(String, Vec<String>)> = Vec::new();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match params.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, values)) => values.push(value.into_owned()),
+                None => params.push((key.into_owned(), vec![value.into_owned()])),
+            }
+        }
+        params.sort_by_key(|(key, _)| match key.as_str() {
+            "pagesize" => 0,
+            "pagenum" => 1,
+            _ => 2,
+        });
+        Self(params)
+    }
+
+    /// The first value of a key.
+    pub fn first(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == key).and_then(|(_, values)| values.first()).map(String::as_str)
+    }
+
+    /// Whether there was no query string.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Params {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, values) in &self.0 {
+            map.serialize_entry(key, values)?;
+        }
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    exception: &'a str,
+    timestamp: u128,
+    duration: u128,
+    error_description: String,
+}
+
+/// Only the status: the body is written by [`write_errors`], which knows how long the call took.
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// Writes every failure in the contract's form, and logs what failed inside, each once.
+pub async fn write_errors<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
+    let started = Instant::now();
+    let response = next.call(request).await?;
+    let Some(error) = response.response().error() else {
+        return Ok(response.map_into_left_body());
+    };
+    let foreign;
+    let error = match error.as_error::<Error>() {
+        Some(error) => error,
+        // The framework's own refusals carry no more than a status.
+        None if response.status().is_client_error() => {
+            foreign = Error::IllegalArgument("this is an invalid request.".into());
+            &foreign
+        }
+        None => {
+            foreign = Error::Internal(error.to_string().into());
+            &foreign
+        }
+    };
+    let row = error.row();
+    if row.status >= 500 {
+        tracing::error!(status = row.status, error = error as &dyn std::error::Error, "the call failed");
+    }
+    let body = ErrorBody {
+        error: row.error,
+        exception: row.exception,
+        timestamp: now_ms(),
+        duration: started.elapsed().as_millis(),
+        error_description: error.to_string(),
+    };
+    let written = HttpResponse::build(error.status_code()).json(body);
+    Ok(response.into_response(written).map_into_right_body())
+}
+
+fn now_ms() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn params_are_echoed_as_lists_of_texts_in_the_seeds_order() {
+        let echo = |query| serde_json::to_string(&Params::parse(query)).expect("JSON");
+        assert_eq!(echo("pagenum=2&pagesize=2"), r#"{"pagesize":["2"],"pagenum":["2"]}"#);
+        assert_eq!(echo("b=1&a=%E5%BC%A0&pagenum=x&b=2"), r#"{"pagenum":["x"],"b":["1","2"],"a":["张"]}"#);
+        assert!(Params::parse("").is_empty());
+    }
+}

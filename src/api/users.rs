@@ -1,0 +1,184 @@
+//! Users: `/users`.
+
+use std::collections::HashMap;
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, Responder as _};
+use futures_util::future::try_join_all;
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::at;
+use super::body::Body;
+use super::call::Call;
+use super::reply::UserReply;
+use crate::chatroom::users::{self, Registration, User};
+use crate::chatroom::{MAX_NAME_BYTES, is_username, unix_ms};
+use crate::error::Error;
+
+/// The most users in one registration.
+const MAX_BATCH: usize = 60;
+
+/// The longest password and the longest nickname, in characters.
+const MAX_PASSWORD: usize = 64;
+const MAX_NICKNAME: usize = 100;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/users").route(web::post().to(register)))
+        .service(at("/users/{usernames}").route(web::get().to(get)).route(web::delete().to(delete)));
+}
+
+#[derive(Serialize)]
+struct Entity {
+    uuid: Uuid,
+    r#type: &'static str,
+    created: i64,
+    modified: i64,
+    username: String,
+    activated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nickname: Option<String>,
+}
+
+impl From<User> for Entity {
+    fn from(user: User) -> Self {
+        Self {
+            uuid: user.uuid,
+            r#type: "user",
+            created: unix_ms(user.created_at),
+            modified: unix_ms(user.modified_at),
+            username: user.username,
+            activated: user.activated,
+            nickname: user.nickname,
+        }
+    }
+}
+
+/// U1 and U2: one user, or an array of up to 60. A taken name fails the single call; in an array it is told in `data`.
+async fn register(call: Call) -> Result<HttpResponse, Error> {
+    let single;
+    let items = match call.json()? {
+        Value::Array(items) => {
+            single = false;
+            items
+        }
+        item => {
+            single = true;
+            vec![item]
+        }
+    };
+    if items.len() > MAX_BATCH {
+        return Err(Error::IllegalArgument(format!(
+            "Request body array size[{}] had almost reached or been greater than the upper range value[{MAX_BATCH}]",
+            items.len()
+        )));
+    }
+    let wanted = distinct(items.into_iter().map(NewUser::read).collect::<Result<_, _>>()?)?;
+    let names: Vec<String> = wanted.iter().map(|user| user.username.clone()).collect();
+    let registrations = try_join_all(wanted.into_iter().map(async |user| {
+        let password_hash = call.state.passwords.hash(user.password).await?;
+        Ok::<_, Error>(Registration { username: user.username, password_hash, nickname: user.nickname })
+    }))
+    .await?;
+
+    let registered = users::register(&call.state.db, call.app.id, &registrations).await?;
+    let taken = names.into_iter().filter(|name| registered.iter().all(|user| user.username != *name));
+    let http = call.http().clone();
+    if single {
+        if let Some(user) = taken.into_iter().next() {
+            return Err(Error::UsernameTaken { app: call.app.uuid, user });
+        }
+        return Ok(call.user_reply(entities(registered)).respond_to(&http));
+    }
+    let failures: Vec<RegistrationFailure> =
+        taken.map(|username| RegistrationFailure { reason: format!("the {username} already exists"), username }).collect();
+    Ok(call.user_reply(entities(registered)).data(failures).respond_to(&http))
+}
+
+#[derive(Serialize)]
+struct RegistrationFailure {
+    username: String,
+    #[serde(rename = "registerUserFailReason")]
+    reason: String,
+}
+
+struct NewUser {
+    username: String,
+    password: String,
+    nickname: Option<String>,
+}
+
+impl NewUser {
+    fn read(item: Value) -> Result<Self, Error> {
+        let refuse = |text: &str| Error::IllegalArgument(text.into());
+        let body = Body::from(item);
+        let given = match body.get("username") {
+            Some(Value::String(name)) if !name.is_empty() => name,
+            Some(Value::String(_)) | None => return Err(refuse("Entity user requires a property named username")),
+            Some(other) => return Err(refuse(&format!("username [{other}] is not legal"))),
+        };
+        let username = given.to_ascii_lowercase();
+        if username.len() > MAX_NAME_BYTES {
+            return Err(refuse("USERNAME_TOO_LONG"));
+        }
+        if !is_username(&username) {
+            return Err(refuse(&format!("username [{given}] is not legal")));
+        }
+        let password = match body.get("password") {
+            Some(Value::String(password)) if !password.is_empty() => password.clone(),
+            _ => return Err(refuse("password or pin must provided")),
+        };
+        if password.chars().count() > MAX_PASSWORD {
+            return Err(refuse("PASSWORD_TOO_LONG"));
+        }
+        let nickname = body.text("nickname").map_err(|error| refuse(&error.to_string()))?.map(str::to_owned);
+        if nickname.as_ref().is_some_and(|nickname| nickname.chars().count() > MAX_NICKNAME) {
+            return Err(refuse("NICKNAME_TOO_LONG"));
+        }
+        Ok(Self { username, password, nickname })
+    }
+}
+
+/// Each name once. The contract prints the passwords of a name that comes with several; a password is never shown, so
+/// only their number is.
+fn distinct(wanted: Vec<NewUser>) -> Result<Vec<NewUser>, Error> {
+    let mut passwords: HashMap<&str, Vec<&str>> = HashMap::new();
+    for user in &wanted {
+        let known = passwords.entry(&user.username).or_default();
+        if !known.contains(&user.password.as_str()) {
+            known.push(&user.password);
+        }
+    }
+    if let Some(user) = wanted.iter().find(|user| passwords[user.username.as_str()].len() > 1) {
+        let hidden = vec!["***"; passwords[user.username.as_str()].len()].join(", ");
+        let name = &user.username;
+        return Err(Error::IllegalArgument(format!(
+            "the same user {name} has a different password, the passwords are [{hidden}]"
+        )));
+    }
+    let mut distinct: Vec<NewUser> = Vec::with_capacity(wanted.len());
+    for user in wanted {
+        if distinct.iter().all(|known| known.username != user.username) {
+            distinct.push(user);
+        }
+    }
+    Ok(distinct)
+}
+
+/// U3.
+async fn get(call: Call) -> Result<UserReply<Entity>, Error> {
+    let user = users::find(&call.state.db, call.app.id, &call.user()).await?.ok_or(Error::AccountNotFound)?;
+    Ok(call.user_reply(entities(vec![user])).of_one())
+}
+
+/// U5: the user goes, with the rooms that the user owns and every standing in others.
+async fn delete(call: Call) -> Result<UserReply<Entity>, Error> {
+    let user = users::delete(&call.state.db, call.app.id, &call.user()).await?.ok_or(Error::AccountNotFound)?;
+    Ok(call.user_reply(entities(vec![user])))
+}
+
+fn entities(users: Vec<User>) -> Vec<Entity> {
+    users.into_iter().map(Entity::from).collect()
+}

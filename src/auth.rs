@@ -1,0 +1,264 @@
+//! Who may call: tokens, client secrets, passwords.
+//!
+//! A token is a JWT (HS256) that names the app it opens. Its header carries the id of the key that signed it, so that
+//! keys can be rotated while old tokens live on. Nothing here is stored in memory that a restart would lose.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::config::Passwords as Cost;
+use crate::error::Error;
+
+const ISSUER: &str = "roomward";
+
+/// What clocks of different instances may differ by.
+const LEEWAY_SECONDS: u64 = 5;
+
+/// What an unlimited life is answered as: the largest number of seconds that every client can hold.
+const FOREVER_SECONDS: u32 = i32::MAX as u32;
+
+/// The end of an unlimited life: 9999-12-31, in seconds.
+const FAR_FUTURE: u64 = 253_402_214_400;
+
+/// What a token opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Everything in one app.
+    App,
+}
+
+/// How long a token lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// This many seconds.
+    Seconds(u32),
+    /// Until its key goes.
+    Forever,
+}
+
+/// A token that was just issued.
+pub struct Token {
+    /// The token itself.
+    pub text: String,
+    /// Its life in seconds; always fits a signed 32-bit integer.
+    pub expires_in: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    /// The app's UUID.
+    app: Uuid,
+    typ: Kind,
+    sub: String,
+    iat: u64,
+    exp: u64,
+    jti: Uuid,
+}
+
+/// The keys that sign and verify tokens.
+pub struct Keys {
+    signing: (Header, EncodingKey),
+    verifying: Vec<(String, DecodingKey)>,
+    validation: Validation,
+}
+
+impl Keys {
+    /// Keys made of `secrets`: the first one signs, all verify.
+    pub fn new(secrets: &[&str]) -> Self {
+        let signing = secrets.first().copied().unwrap_or_default();
+        let mut header = Header::new(Algorithm::HS256);
+        header.kid = Some(key_id(signing));
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
+        validation.leeway = LEEWAY_SECONDS;
+        Self {
+            signing: (header, EncodingKey::from_secret(signing.as_bytes())),
+            verifying: secrets.iter().map(|secret| (key_id(secret), DecodingKey::from_secret(secret.as_bytes()))).collect(),
+            validation,
+        }
+    }
+
+    /// A token of `kind` for `app`, asked for by `subject`.
+    pub fn issue(&self, app: Uuid, kind: Kind, subject: &str, life: Life) -> Result<Token, Error> {
+        let iat = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let (expires_in, exp) = match life {
+            Life::Seconds(seconds) => {
+                let seconds = seconds.min(FOREVER_SECONDS);
+                (seconds, iat + u64::from(seconds))
+            }
+            Life::Forever => (FOREVER_SECONDS, FAR_FUTURE),
+        };
+        let claims = Claims { iss: ISSUER.into(), app, typ: kind, sub: subject.into(), iat, exp, jti: Uuid::new_v4() };
+        let (header, key) = &self.signing;
+        let text = jsonwebtoken::encode(header, &claims, key).map_err(|error| Error::Internal(error.into()))?;
+        Ok(Token { text, expires_in })
+    }
+
+    /// The app that `token` opens, if it is good: signed by a key of ours, not expired, and of the kind `App`.
+    pub fn verify(&self, token: &str) -> Option<Uuid> {
+        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
+        let (_, key) = self.verifying.iter().find(|(id, _)| *id == kid)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?.claims;
+        (claims.typ == Kind::App).then_some(claims.app)
+    }
+}
+
+/// The name of a key: the first 8 hex digits of its SHA-256.
+fn key_id(secret: &str) -> String {
+    Sha256::digest(secret).iter().take(4).fold(String::new(), |id, byte| id + &format!("{byte:02x}"))
+}
+
+/// A new client secret: 32 random bytes, in hex.
+pub fn new_client_secret() -> Result<String, Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| Error::Internal(error.to_string().into()))?;
+    Ok(bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
+}
+
+/// What is stored of a client secret. A plain hash will do: the secrets are long and random.
+pub fn hash_client_secret(app: Uuid, secret: &str) -> Vec<u8> {
+    Sha256::new().chain_update(app.as_bytes()).chain_update(secret).finalize().to_vec()
+}
+
+/// Whether `secret` is the one that was hashed, in a time that does not tell how much of it is right.
+pub fn client_secret_matches(app: Uuid, secret: &str, hash: &[u8]) -> bool {
+    hash_client_secret(app, secret).ct_eq(hash).into()
+}
+
+/// Users' passwords: hashed with argon2id, off the async threads, a bounded number at once.
+pub struct Passwords {
+    argon2: argon2::Argon2<'static>,
+    at_once: Arc<Semaphore>,
+}
+
+impl Passwords {
+    /// Hashes of the given cost. Fails on a cost that argon2 does not allow.
+    pub fn new(cost: &Cost) -> Result<Self, argon2::Error> {
+        let params = argon2::Params::new(cost.memory_kib, cost.iterations, 1, None)?;
+        Ok(Self {
+            argon2: argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params),
+            at_once: Arc::new(Semaphore::new(cost.at_once)),
+        })
+    }
+
+    /// The hash of a password, as a PHC string.
+    pub async fn hash(&self, password: String) -> Result<String, Error> {
+        let argon2 = self.argon2.clone();
+        self.off_the_async_threads(move || argon2.hash_password(password.as_bytes()).map(|hash| hash.to_string()))
+            .await?
+            .map_err(|error| Error::Internal(error.to_string().into()))
+    }
+
+    /// Whether `password` is the one that was hashed.
+    pub async fn matches(&self, password: String, hash: String) -> Result<bool, Error> {
+        let argon2 = self.argon2.clone();
+        self.off_the_async_threads(move || {
+            PasswordHash::new(&hash).is_ok_and(|hash| argon2.verify_password(password.as_bytes(), &hash).is_ok())
+        })
+        .await
+    }
+
+    /// Waits for one of `at_once` places. The place is given back when the work ends, even if nobody waits for it.
+    async fn off_the_async_threads<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let place = self.at_once.clone().acquire_owned().await.map_err(|error| Error::Internal(error.into()))?;
+        tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(place);
+            result
+        })
+        .await
+        .map_err(|error| Error::Internal(error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "an old secret of thirty-two bytes";
+    const NEW: &str = "a new secret of thirty-two bytes!";
+
+    fn issue(keys: &Keys, app: Uuid) -> String {
+        keys.issue(app, Kind::App, "test", Life::Seconds(60)).expect("issued").text
+    }
+
+    #[test]
+    fn a_token_opens_the_app_it_was_issued_for() {
+        let (keys, app) = (Keys::new(&[NEW]), Uuid::new_v4());
+        assert_eq!(keys.verify(&issue(&keys, app)), Some(app));
+    }
+
+    #[test]
+    fn a_rotated_key_still_verifies_and_a_removed_one_does_not() {
+        let app = Uuid::new_v4();
+        let token = issue(&Keys::new(&[OLD]), app);
+        assert_eq!(Keys::new(&[NEW, OLD]).verify(&token), Some(app));
+        assert_eq!(Keys::new(&[NEW]).verify(&token), None);
+    }
+
+    #[test]
+    fn another_algorithm_another_issuer_a_missing_end_and_another_kind_are_refused() {
+        let keys = Keys::new(&[NEW]);
+        let sign = |header: &Header, claims: &serde_json::Value| {
+            jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(NEW.as_bytes())).expect("signed")
+        };
+        let good = serde_json::json!({
+            "iss": "roomward", "app": Uuid::new_v4(), "typ": "app", "sub": "x", "iat": 1, "exp": FAR_FUTURE, "jti": Uuid::new_v4()
+        });
+        let header = keys.signing.0.clone();
+        assert!(keys.verify(&sign(&header, &good)).is_some());
+
+        let mut strong = header.clone();
+        strong.alg = Algorithm::HS512;
+        assert!(keys.verify(&sign(&strong, &good)).is_none());
+        for (field, value) in
+            [("iss", "other".into()), ("exp", serde_json::Value::Null), ("typ", "user".into()), ("exp", 1000.into())]
+        {
+            let mut bad = good.clone();
+            bad[field] = value;
+            assert!(keys.verify(&sign(&header, &bad)).is_none(), "{bad}");
+        }
+        let mut endless = good.clone();
+        endless.as_object_mut().expect("object").remove("exp");
+        assert!(keys.verify(&sign(&header, &endless)).is_none());
+        assert!(keys.verify("").is_none());
+        assert!(keys.verify("a.b.c").is_none());
+    }
+
+    #[test]
+    fn an_unlimited_life_is_answered_as_the_largest_31_bit_number() {
+        let keys = Keys::new(&[NEW]);
+        let token = keys.issue(Uuid::new_v4(), Kind::App, "test", Life::Forever).expect("issued");
+        assert_eq!(token.expires_in, 2_147_483_647);
+        assert!(keys.verify(&token.text).is_some());
+    }
+
+    #[test]
+    fn a_client_secret_matches_its_own_hash_of_its_own_app_only() {
+        let app = Uuid::new_v4();
+        let hash = hash_client_secret(app, "secret");
+        assert!(client_secret_matches(app, "secret", &hash));
+        assert!(!client_secret_matches(app, "secre", &hash));
+        assert!(!client_secret_matches(Uuid::new_v4(), "secret", &hash));
+    }
+
+    #[tokio::test]
+    async fn a_password_matches_its_own_hash_only() {
+        let passwords = Passwords::new(&Cost { memory_kib: 8, iterations: 1, at_once: 1 }).expect("a legal cost");
+        let hash = passwords.hash("hunter2".into()).await.expect("hashed");
+        assert!(hash.starts_with("$argon2id$"), "{hash}");
+        assert!(passwords.matches("hunter2".into(), hash.clone()).await.expect("compared"));
+        assert!(!passwords.matches("hunter3".into(), hash).await.expect("compared"));
+    }
+}

@@ -1,0 +1,135 @@
+//! The one way in for every change of a room: lock the room's row, then check and act in the statements that follow,
+//! then commit.
+//!
+//! The order matters. In READ COMMITTED a statement that waited for a lock goes on with the snapshot it started with:
+//! a statement that locks and acts at once can decide on what was true before the wait. The statements after the lock
+//! see everything that earlier holders of the lock have committed, and nobody else changes the room meanwhile.
+
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use super::{Names, RoomKey, begin};
+use crate::error::Error;
+
+/// How often a change is made anew when PostgreSQL ends it in favour of another transaction.
+const RETRIES: u32 = 5;
+
+/// A change under way: the transaction, and the room as it was when its row was locked.
+pub struct Change {
+    transaction: Transaction<'static, Postgres>,
+    /// The room that is being changed.
+    pub room: Room,
+}
+
+/// The locked row of a room.
+pub struct Room {
+    /// Which room it is.
+    pub key: RoomKey,
+    /// The owner, one of the members.
+    pub owner: String,
+    /// How many members there may be, the owner counted.
+    pub maxusers: i32,
+    /// How many there are.
+    pub member_count: i32,
+    /// The last number given out to a row of the five lists.
+    pub last_seq: i64,
+}
+
+/// How a user stands to a room that is being changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Is a member (the owner and admins are, too).
+    pub member: bool,
+    /// Is on the block list.
+    pub blocked: bool,
+}
+
+/// Changes a room: `act` runs with the room locked, and what it did is kept if it succeeds, else undone.
+///
+/// A caller that goes away in the middle leaves nothing behind: the dropped transaction rolls back.
+pub async fn change<T>(db: &PgPool, key: &RoomKey, act: impl AsyncFn(&mut Change) -> Result<T, Error>) -> Result<T, Error> {
+    let mut retries_left = RETRIES;
+    loop {
+        match attempt(db, key, &act).await {
+            Err(Error::Unavailable(cause)) if retries_left > 0 && lost_a_conflict(&*cause) => retries_left -= 1,
+            done => return done,
+        }
+    }
+}
+
+async fn attempt<T>(db: &PgPool, key: &RoomKey, act: impl AsyncFn(&mut Change) -> Result<T, Error>) -> Result<T, Error> {
+    let mut transaction = begin(db).await?;
+    let room = lock(&mut transaction, key).await?;
+    let mut change = Change { transaction, room };
+    let done = act(&mut change).await;
+    match done {
+        Ok(_) => change.transaction.commit().await?,
+        // A failed rollback has nothing to add: the connection is gone, and the transaction with it.
+        Err(_) => drop(change.transaction.rollback().await),
+    }
+    done
+}
+
+/// Locks the room's row. `no key update` and not `update`: rows that refer to the room may be written meanwhile.
+async fn lock(transaction: &mut PgConnection, key: &RoomKey) -> Result<Room, Error> {
+    let row = sqlx::query!(
+        "select owner, maxusers, member_count, last_seq
+         from chatrooms where app = $1 and id = $2 and deleted_at is null
+         for no key update",
+        key.app,
+        key.id(),
+    )
+    .fetch_optional(transaction)
+    .await?
+    .ok_or_else(|| key.not_found())?;
+    Ok(Room {
+        key: key.clone(),
+        owner: row.owner,
+        maxusers: row.maxusers,
+        member_count: row.member_count,
+        last_seq: row.last_seq,
+    })
+}
+
+/// Serialization failure or deadlock.
+fn lost_a_conflict(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let code = match cause.downcast_ref::<sqlx::Error>() {
+        Some(sqlx::Error::Database(error)) => error.code(),
+        _ => None,
+    };
+    matches!(code.as_deref(), Some("40001" | "40P01"))
+}
+
+impl Change {
+    /// The connection on which the room is locked.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+
+    /// How each of `names` stands to the room, place by place.
+    ///
+    /// Each name is looked up by itself (`limit 1` keeps the planner from reading the whole room instead).
+    pub async fn standing(&mut self, names: &Names) -> Result<Vec<Standing>, Error> {
+        let Self { transaction, room } = self;
+        let rows = sqlx::query!(
+            r#"
+            select member.found is not null as "member!", block.found is not null as "blocked!"
+            from unnest($3::text[]) with ordinality given (username, place)
+            left join lateral (
+                select true as found from members
+                where app = $1 and chatroom = $2 and members.username = given.username limit 1
+            ) member on true
+            left join lateral (
+                select true as found from blocks
+                where app = $1 and chatroom = $2 and blocks.username = given.username limit 1
+            ) block on true
+            order by place
+            "#,
+            room.key.app,
+            room.key.id(),
+            names.stored(),
+        )
+        .fetch_all(&mut **transaction)
+        .await?;
+        Ok(rows.into_iter().map(|row| Standing { member: row.member, blocked: row.blocked }).collect())
+    }
+}

@@ -1,0 +1,189 @@
+//! The members of a room: the owner, the admins, everyone who may be there.
+
+use sqlx::{PgConnection, PgPool};
+
+use super::change::{Change, Room, change};
+use super::{Names, RoomKey, users};
+use crate::error::Error;
+
+/// A page of the member list: the owner first, then everyone else in the order in which they came.
+pub struct Page {
+    /// The owner, if this page shows the owner.
+    pub owner: Option<String>,
+    /// The others on this page.
+    pub members: Vec<String>,
+}
+
+/// Reads `size` members, the first `skip` left out.
+pub async fn page(db: &PgPool, key: &RoomKey, skip: i64, size: i64) -> Result<Page, Error> {
+    let with_owner = skip == 0 && size > 0;
+    let row = sqlx::query!(
+        r#"
+        select owner, array(
+            select username from members
+            where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
+            order by seq offset $3 limit $4
+        ) as "members!"
+        from chatrooms where app = $1 and id = $2 and deleted_at is null
+        "#,
+        key.app,
+        key.id(),
+        if with_owner { 0 } else { (skip - 1).max(0) },
+        if with_owner { size - 1 } else { size },
+    )
+    .fetch_optional(db)
+    .await?
+    .ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })?;
+    Ok(Page { owner: with_owner.then_some(row.owner), members: row.members })
+}
+
+/// What adding a user came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// The user has come in.
+    New,
+    /// The user was in already; nothing changed.
+    Already,
+}
+
+/// Adds users to a room: all of them, or nobody and the first reason why not, walking through `names` in order.
+///
+/// Someone who is in already needs no seat. `rooms_per_user` is the most rooms that a user may be in; 0 = no limit.
+pub async fn add(db: &PgPool, key: &RoomKey, names: &Names, rooms_per_user: u32) -> Result<Vec<Added>, Error> {
+    change(db, key, async |change| {
+        let registered = users::hold(change.connection(), key.app, names.stored(), rooms_per_user > 0).await?;
+        let standing = change.standing(names).await?;
+        let full_of_rooms = users::in_too_many_rooms(change.connection(), key.app, names.stored(), rooms_per_user).await?;
+
+        let mut seats_left = change.room.maxusers - change.room.member_count;
+        let mut newcomers = Vec::new();
+        let mut added = Vec::with_capacity(names.len());
+        for (place, name) in names.given().iter().enumerate() {
+            let (user, room) = (|| name.clone(), || key.given().to_owned());
+            let stored = &names.stored()[place];
+            if !registered.contains(stored) {
+                return Err(Error::UserNotFound { user: user() });
+            }
+            if standing[place].blocked {
+                return Err(Error::Blocked { user: user(), room: room() });
+            }
+            if standing[place].member {
+                added.push(Added::Already);
+                continue;
+            }
+            if seats_left == 0 {
+                return Err(Error::RoomFull);
+            }
+            if full_of_rooms.contains(stored) {
+                return Err(Error::TooManyRooms { user: user() });
+            }
+            seats_left -= 1;
+            newcomers.push(stored.clone());
+            added.push(Added::New);
+        }
+        if !newcomers.is_empty() {
+            insert(change, &newcomers).await?;
+        }
+        Ok(added)
+    })
+    .await
+}
+
+/// Seats `newcomers`, who are not in the room yet, and counts them.
+async fn insert(change: &mut Change, newcomers: &[String]) -> Result<(), Error> {
+    let Room { key, last_seq, .. } = &change.room;
+    sqlx::query!(
+        "with newcomers as (
+             insert into members (app, chatroom, username, seq)
+             select $1, $2, username, $3 + place from unnest($4::text[]) with ordinality given (username, place)
+             returning 1
+         )
+         update chatrooms set member_count = member_count + arrived.number, last_seq = last_seq + arrived.number
+         from (select count(*)::integer as number from newcomers) arrived
+         where app = $1 and id = $2",
+        key.app,
+        key.id().to_owned(),
+        *last_seq,
+        newcomers,
+    )
+    .execute(change.connection())
+    .await?;
+    Ok(())
+}
+
+/// What removing a user came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// The user is out.
+    Out,
+    /// The user was not in the room.
+    NotMember,
+    /// The user owns the room and stays.
+    Owner,
+}
+
+/// Removes users from a room, one by one; fails as a whole if one of them is not registered.
+///
+/// The standing as admin and on the whitelist goes along. A mute stays.
+pub async fn remove(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<Removed>, Error> {
+    change(db, key, async |change| {
+        let registered = users::registered(change.connection(), key.app, names.stored()).await?;
+        if let Some(place) = names.stored().iter().position(|name| !registered.contains(name)) {
+            return Err(Error::UserNotFound { user: names.given()[place].clone() });
+        }
+        let removed: Vec<Removed> = change
+            .standing(names)
+            .await?
+            .iter()
+            .zip(names.stored())
+            .map(|(standing, name)| match standing.member {
+                true if *name == change.room.owner => Removed::Owner,
+                true => Removed::Out,
+                false => Removed::NotMember,
+            })
+            .collect();
+        let leavers = names.select(|place| removed[place] == Removed::Out);
+        if !leavers.is_empty() {
+            delete(change, &leavers).await?;
+        }
+        Ok(removed)
+    })
+    .await
+}
+
+/// Unseats `leavers`, who are in the room and do not own it, and counts them.
+pub(super) async fn delete(change: &mut Change, leavers: &[String]) -> Result<(), Error> {
+    let key = change.room.key.clone();
+    sqlx::query!(
+        "with leavers as (
+             delete from members where app = $1 and chatroom = $2 and username = any($3::text[]) returning 1
+         )
+         update chatrooms set member_count = member_count - gone.number
+         from (select count(*)::integer as number from leavers) gone
+         where app = $1 and id = $2",
+        key.app,
+        key.id(),
+        leavers,
+    )
+    .execute(change.connection())
+    .await?;
+    Ok(())
+}
+
+/// Removes up to `batch` members of a deleted room, its owner excepted, and returns how many it were.
+pub(super) async fn purge(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<u64, Error> {
+    let gone = sqlx::query!(
+        "delete from members where app = $1 and chatroom = $2 and username = any(array(
+             select username from members
+             where app = $1 and chatroom = $2
+               and username <> (select owner from chatrooms where app = $1 and id = $2)
+             order by seq limit $3
+         ))",
+        key.app,
+        key.id(),
+        batch,
+    )
+    .execute(connection)
+    .await?;
+    Ok(gone.rows_affected())
+}

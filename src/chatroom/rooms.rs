@@ -1,0 +1,271 @@
+//! Rooms themselves: made, shown, deleted.
+//!
+//! A deleted room is gone for everybody at once: its row is marked, and every statement asks for the mark. Its members
+//! go afterwards, batch by batch, so that a room of a million does not hold up anything.
+
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+
+use super::change::{Change, change};
+use super::{Names, RoomKey, begin, members, users};
+use crate::error::Error;
+
+/// A room to be made.
+pub struct NewRoom {
+    /// The id that its creator has chosen, if so. Legal.
+    pub id: Option<String>,
+    /// What it is called.
+    pub name: String,
+    /// What it is about.
+    pub description: String,
+    /// Whatever its creator likes to keep with it.
+    pub custom: String,
+    /// How many members there may be, the owner counted.
+    pub maxusers: i32,
+    /// The owner, then the first members.
+    pub people: Names,
+}
+
+/// How many rooms there may be; 0 = no limit.
+#[derive(Debug, Clone, Copy)]
+pub struct Quota {
+    /// In the app.
+    pub rooms_per_app: u32,
+    /// For one user; the ones that the user owns count.
+    pub rooms_per_user: u32,
+}
+
+/// What the quota of an app is called in refusals, its app key.
+pub struct AppKey<'a> {
+    /// The app, by its key in the database.
+    pub app: i32,
+    /// `{org}#{app}`.
+    pub text: &'a str,
+}
+
+/// How often a generated id may meet one that somebody has chosen, and how many batches of a room that is being
+/// removed are taken along to free its id.
+const ATTEMPTS: u32 = 10;
+
+/// Makes a room with its owner and first members, and returns its id.
+pub async fn create(db: &PgPool, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> Result<String, Error> {
+    for _ in 0..ATTEMPTS {
+        if let Some(id) = try_create(db, app, room, quota).await? {
+            return Ok(id);
+        }
+        let Some(id) = &room.id else { continue };
+        let key = RoomKey::new(app.app, id.clone());
+        if !is_deleted(db, &key).await? {
+            return Err(Error::RoomIdTaken { room: id.clone() });
+        }
+        purge(db, &key, PURGE_ON_CREATE).await?;
+    }
+    Err(Error::RoomIdBusy { room: room.id.clone().unwrap_or_default() })
+}
+
+/// How many rows of a removed room the next owner of its id takes away in one go.
+const PURGE_ON_CREATE: i64 = 5000;
+
+/// `None`: the id is taken.
+async fn try_create(db: &PgPool, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> Result<Option<String>, Error> {
+    let mut transaction = begin(db).await?;
+    if quota.rooms_per_app > 0 {
+        count_against_app(&mut transaction, app, quota.rooms_per_app).await?;
+    }
+    let people = &room.people;
+    let registered = users::hold(&mut transaction, app.app, people.stored(), quota.rooms_per_user > 0).await?;
+    if let Some(stranger) = people.select(|place| !registered.contains(&people.stored()[place])).into_iter().next() {
+        return Err(Error::UserNotFound { user: stranger });
+    }
+    let full = users::in_too_many_rooms(&mut transaction, app.app, people.stored(), quota.rooms_per_user).await?;
+    if let Some(user) = people.stored().iter().find(|name| full.contains(*name)) {
+        return Err(Error::ExceedLimit(format!("user {user} has joined too many chatrooms!")));
+    }
+    // Room and owner refer to each other, so they come in one statement.
+    let id = sqlx::query_scalar!(
+        "with room as (
+             insert into chatrooms (app, id, name, description, custom, owner, maxusers, member_count, last_seq)
+             select $1, coalesce($2, nextval('chatroom_ids')::text), $3, $4, $5, ($7::text[])[1], $6,
+                    cardinality($7::text[]), cardinality($7::text[])
+             on conflict (app, id) do nothing
+             returning app, id
+         ),
+         people as (
+             insert into members (app, chatroom, username, seq)
+             select room.app, room.id, given.username, given.place
+             from room, unnest($7::text[]) with ordinality given (username, place)
+         )
+         select id from room",
+        app.app,
+        room.id,
+        room.name,
+        room.description,
+        room.custom,
+        room.maxusers,
+        people.stored(),
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(id)
+}
+
+/// Refuses one room too many. Creations in one app take turns here, but only where there is a quota.
+async fn count_against_app(connection: &mut PgConnection, app: &AppKey<'_>, limit: u32) -> Result<(), Error> {
+    sqlx::query!("select id from apps where id = $1 for no key update", app.app).fetch_one(&mut *connection).await?;
+    let rooms = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from (
+               select from chatrooms where app = $1 and deleted_at is null limit $2
+           ) counted"#,
+        app.app,
+        i64::from(limit),
+    )
+    .fetch_one(connection)
+    .await?;
+    if rooms >= i64::from(limit) {
+        return Err(Error::ExceedLimit(format!("appKey:{} has create too many chatrooms!", app.text)));
+    }
+    Ok(())
+}
+
+/// What there is to know of a room.
+pub struct Detail {
+    /// Its id.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// What it is about.
+    pub description: String,
+    /// Whatever its creator keeps with it.
+    pub custom: String,
+    /// The owner.
+    pub owner: String,
+    /// How many members there may be, the owner counted.
+    pub maxusers: i32,
+    /// How many there are, the owner counted.
+    pub member_count: i32,
+    /// Whether the whole room is muted.
+    pub mute_all: bool,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// The first members besides the owner, in the order in which they came.
+    pub members: Vec<String>,
+}
+
+/// The rooms of `ids` that exist, in that order, each with at most `affiliations` people (the owner counted).
+pub async fn details(db: &PgPool, app: i32, ids: &[RoomKey], affiliations: u32) -> Result<Vec<Detail>, Error> {
+    let wanted: Vec<String> = ids.iter().map(|key| key.id().to_owned()).collect();
+    let mut found = sqlx::query_as!(
+        Detail,
+        r#"
+        select id, name, description, custom, owner, maxusers, member_count, mute_all, created_at, array(
+            select username from members
+            where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
+            order by seq limit $3
+        ) as "members!"
+        from chatrooms where app = $1 and id = any($2::text[]) and deleted_at is null
+        "#,
+        app,
+        &wanted,
+        i64::from(affiliations) - 1,
+    )
+    .fetch_all(db)
+    .await?;
+    found.sort_by_key(|room| wanted.iter().position(|id| *id == room.id));
+    Ok(found)
+}
+
+/// Fails if there is no such room.
+pub async fn require(db: &PgPool, key: &RoomKey) -> Result<(), Error> {
+    let found =
+        sqlx::query_scalar!("select true from chatrooms where app = $1 and id = $2 and deleted_at is null", key.app, key.id(),)
+            .fetch_optional(db)
+            .await?;
+    found.map(drop).ok_or_else(|| key.not_found())
+}
+
+/// Deletes a room.
+pub async fn delete(db: &PgPool, key: &RoomKey) -> Result<(), Error> {
+    change(db, key, mark_deleted).await
+}
+
+/// Marks a locked room as deleted.
+pub(super) async fn mark_deleted(change: &mut Change) -> Result<(), Error> {
+    let key = change.room.key.clone();
+    sqlx::query!("update chatrooms set deleted_at = now() where app = $1 and id = $2", key.app, key.id())
+        .execute(change.connection())
+        .await?;
+    Ok(())
+}
+
+async fn is_deleted(db: &PgPool, key: &RoomKey) -> Result<bool, Error> {
+    let deleted = sqlx::query_scalar!(
+        r#"select deleted_at is not null as "deleted!" from chatrooms where app = $1 and id = $2"#,
+        key.app,
+        key.id(),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(deleted.unwrap_or(true))
+}
+
+/// Rooms that were deleted but not yet removed, longest waiting first.
+pub async fn deleted(db: &PgPool, limit: i64) -> Result<Vec<RoomKey>, Error> {
+    let rows = sqlx::query!("select app, id from chatrooms where deleted_at is not null order by deleted_at limit $1", limit)
+        .fetch_all(db)
+        .await?;
+    Ok(rows.into_iter().map(|row| RoomKey::new(row.app, row.id)).collect())
+}
+
+/// Removes up to `batch` rows from each list of a deleted room, and the room itself once nothing is left. Returns how
+/// many rows it were; 0 as well if another instance is at it.
+pub async fn purge(db: &PgPool, key: &RoomKey, batch: i64) -> Result<u64, Error> {
+    let mut transaction = begin(db).await?;
+    let ours = sqlx::query!(
+        "select id from chatrooms where app = $1 and id = $2 and deleted_at is not null for update skip locked",
+        key.app,
+        key.id(),
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if ours.is_none() {
+        return Ok(0);
+    }
+    let mut gone = members::purge(&mut transaction, key, batch).await?;
+    gone += sqlx::query!(
+        "delete from blocks where app = $1 and chatroom = $2 and username = any(array(
+             select username from blocks where app = $1 and chatroom = $2 order by seq limit $3
+         ))",
+        key.app,
+        key.id(),
+        batch,
+    )
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    gone += sqlx::query!(
+        "delete from mutes where app = $1 and chatroom = $2 and username = any(array(
+             select username from mutes where app = $1 and chatroom = $2 order by seq limit $3
+         ))",
+        key.app,
+        key.id(),
+        batch,
+    )
+    .execute(&mut *transaction)
+    .await?
+    .rows_affected();
+    if gone == 0 {
+        // Room and owner refer to each other, so they go in one statement.
+        gone = sqlx::query!(
+            "with owner as (delete from members where app = $1 and chatroom = $2)
+             delete from chatrooms where app = $1 and id = $2",
+            key.app,
+            key.id(),
+        )
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected();
+    }
+    transaction.commit().await?;
+    Ok(gone)
+}

@@ -1,0 +1,265 @@
+//! The users of an app.
+//!
+//! Deleting a user marks the row first: from then on nobody can add the user anywhere. Then room by room forgets the
+//! user, each under its own lock, and last the row goes and with it the claim on the name.
+
+use std::collections::HashSet;
+
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::change::change;
+use super::{Names, RoomKey, members, rooms};
+use crate::error::Error;
+
+/// A registered user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Never reused, while the name may be.
+    pub uuid: Uuid,
+    /// Folded to lower case.
+    pub username: String,
+    /// The display name in pushes.
+    pub nickname: Option<String>,
+    /// Whether the user may sign in.
+    pub activated: bool,
+    /// When the user was registered.
+    pub created_at: OffsetDateTime,
+    /// When the row last changed.
+    pub modified_at: OffsetDateTime,
+}
+
+/// Somebody to be registered.
+pub struct Registration {
+    /// Legal, and folded to lower case.
+    pub username: String,
+    /// See [`crate::auth::Passwords::hash`].
+    pub password_hash: String,
+    /// The display name in pushes.
+    pub nickname: Option<String>,
+}
+
+/// Registers users whose names are free. Those whose names are taken are missing from the answer.
+pub async fn register(db: &PgPool, app: i32, registrations: &[Registration]) -> Result<Vec<User>, Error> {
+    let usernames: Vec<String> = registrations.iter().map(|user| user.username.clone()).collect();
+    let hashes: Vec<String> = registrations.iter().map(|user| user.password_hash.clone()).collect();
+    let nicknames: Vec<Option<String>> = registrations.iter().map(|user| user.nickname.clone()).collect();
+    // In the order of their names, so that two calls with the same names cannot wait for each other.
+    let mut users = sqlx::query_as!(
+        User,
+        "insert into users (app, username, password_hash, nickname)
+         select $1, username, password_hash, nickname
+         from unnest($2::text[], $3::text[], $4::text[]) given (username, password_hash, nickname)
+         order by username
+         on conflict (app, username) do nothing
+         returning uuid, username, nickname, activated, created_at, modified_at",
+        app,
+        &usernames,
+        &hashes,
+        &nicknames as &[Option<String>],
+    )
+    .fetch_all(db)
+    .await?;
+    users.sort_by_key(|user| usernames.iter().position(|name| *name == user.username));
+    Ok(users)
+}
+
+/// The user of that name.
+pub async fn find(db: &PgPool, app: i32, name: &Names) -> Result<Option<User>, Error> {
+    Ok(sqlx::query_as!(
+        User,
+        "select uuid, username, nickname, activated, created_at, modified_at
+         from users where app = $1 and username = any($2::text[]) and deleted_at is null",
+        app,
+        name.stored(),
+    )
+    .fetch_optional(db)
+    .await?)
+}
+
+/// Those of `names` who are registered.
+pub(super) async fn registered(connection: &mut PgConnection, app: i32, names: &[String]) -> Result<HashSet<String>, Error> {
+    let rows = sqlx::query_scalar!(
+        "select username from users where app = $1 and username = any($2::text[]) and deleted_at is null",
+        app,
+        names,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Those of `names` who are registered, and held: nobody can delete them until the transaction is over.
+///
+/// `alone`: nobody else can hold them either. That is needed, and paid for, only where something about them is counted.
+pub(super) async fn hold(
+    connection: &mut PgConnection,
+    app: i32,
+    names: &[String],
+    alone: bool,
+) -> Result<HashSet<String>, Error> {
+    let held = if alone {
+        sqlx::query_scalar!(
+            "select username from users where app = $1 and username = any($2::text[]) and deleted_at is null
+             order by username for no key update",
+            app,
+            names,
+        )
+        .fetch_all(connection)
+        .await?
+    } else {
+        sqlx::query_scalar!(
+            "select username from users where app = $1 and username = any($2::text[]) and deleted_at is null
+             order by username for key share",
+            app,
+            names,
+        )
+        .fetch_all(connection)
+        .await?
+    };
+    Ok(held.into_iter().collect())
+}
+
+/// Those of `names` who are in `limit` rooms or more; 0 = no limit. Call it with the users held alone.
+pub(super) async fn in_too_many_rooms(
+    connection: &mut PgConnection,
+    app: i32,
+    names: &[String],
+    limit: u32,
+) -> Result<HashSet<String>, Error> {
+    if limit == 0 {
+        return Ok(HashSet::new());
+    }
+    let rows = sqlx::query_scalar!(
+        r#"
+        select given.username as "username!"
+        from unnest($2::text[]) given (username)
+        cross join lateral (
+            select count(*) as number from (
+                select from members
+                join chatrooms on chatrooms.app = members.app and chatrooms.id = members.chatroom
+                where members.app = $1 and members.username = given.username and chatrooms.deleted_at is null
+                limit $3
+            ) counted
+        ) joined
+        where joined.number >= $3
+        "#,
+        app,
+        names,
+        i64::from(limit),
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// How many rooms forget a deleted user before the deletion is answered; the others follow in the background.
+const ROOMS_AT_ONCE: usize = 1000;
+
+/// Deletes a user, with the rooms that the user owns and every standing in others. `None` if there is no such user.
+pub async fn delete(db: &PgPool, app: i32, name: &Names) -> Result<Option<User>, Error> {
+    // `for update` and not what an update takes by itself: it must wait for those who hold the user.
+    let user = sqlx::query_as!(
+        User,
+        "with gone as (
+             select username from users
+             where app = $1 and username = any($2::text[]) and deleted_at is null
+             for update
+         )
+         update users set deleted_at = now() from gone
+         where users.app = $1 and users.username = gone.username
+         returning uuid, users.username, nickname, activated, created_at, modified_at",
+        app,
+        name.stored(),
+    )
+    .fetch_optional(db)
+    .await?;
+    let Some(user) = user else { return Ok(None) };
+    if let Err(error) = forget(db, app, &user.username, ROOMS_AT_ONCE).await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "a deleted user is still in some rooms; the background task goes on"
+        );
+    }
+    Ok(Some(user))
+}
+
+/// Users who were deleted but whom some rooms still know, longest waiting first.
+pub async fn deleted(db: &PgPool, limit: i64) -> Result<Vec<(i32, String)>, Error> {
+    let rows = sqlx::query!("select app, username from users where deleted_at is not null order by deleted_at limit $1", limit)
+        .fetch_all(db)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.app, row.username)).collect())
+}
+
+/// Lets up to `limit` rooms forget a deleted user, and frees the name once no room is left. Returns how many it were.
+///
+/// Any number of callers may do this at once. A deleted user gains no new standing: adding holds the user first, and
+/// everything else asks for membership.
+pub async fn forget(db: &PgPool, app: i32, username: &str, limit: usize) -> Result<usize, Error> {
+    let mut after = String::new();
+    let mut rooms_done = 0;
+    loop {
+        let rooms = rooms_of(db, app, username, &after, limit.min(100)).await?;
+        let Some(last) = rooms.last() else { break };
+        after.clone_from(last);
+        for room in rooms {
+            if rooms_done == limit {
+                return Ok(rooms_done);
+            }
+            match forget_in_room(db, &RoomKey::new(app, room), username).await {
+                // Deleted meanwhile: as good as forgotten.
+                Ok(()) | Err(Error::RoomNotFound { .. }) => rooms_done += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    sqlx::query!("delete from users where app = $1 and username = $2 and deleted_at is not null", app, username)
+        .execute(db)
+        .await?;
+    Ok(rooms_done)
+}
+
+/// Rooms in which a user is a member, muted or blocked, by id.
+async fn rooms_of(db: &PgPool, app: i32, username: &str, after: &str, limit: usize) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"
+        select distinct known.chatroom as "chatroom!" from (
+            select chatroom from members where app = $1 and username = $2 and chatroom > $3
+            union all
+            select chatroom from blocks where app = $1 and username = $2 and chatroom > $3
+            union all
+            select chatroom from mutes where app = $1 and username = $2 and chatroom > $3
+        ) known
+        join chatrooms on chatrooms.app = $1 and chatrooms.id = known.chatroom and chatrooms.deleted_at is null
+        order by 1 limit $4
+        "#,
+        app,
+        username,
+        after,
+        i64::try_from(limit).unwrap_or(i64::MAX),
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+async fn forget_in_room(db: &PgPool, key: &RoomKey, username: &str) -> Result<(), Error> {
+    change(db, key, async |change| {
+        if change.room.owner == username {
+            return rooms::mark_deleted(change).await;
+        }
+        let standing = change.standing(&Names::new([username])).await?;
+        if standing.iter().any(|standing| standing.member) {
+            members::delete(change, &[username.to_owned()]).await?;
+        }
+        sqlx::query!("delete from blocks where app = $1 and chatroom = $2 and username = $3", key.app, key.id(), username)
+            .execute(change.connection())
+            .await?;
+        sqlx::query!("delete from mutes where app = $1 and chatroom = $2 and username = $3", key.app, key.id(), username)
+            .execute(change.connection())
+            .await?;
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,245 @@
+//! Settings: `config/default.toml` (embedded), then a file named by `ROOMWARD_CONFIG`, then `ROOMWARD__SECTION__KEY`.
+//!
+//! What a setting means is said once, in `config/default.toml`. Secrets are [`SecretString`]s, so that printing the
+//! settings cannot leak them.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// All settings, as found at start.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Settings {
+    pub server: Server,
+    pub database: Database,
+    pub auth: Auth,
+    pub passwords: Passwords,
+    pub limits: Limits,
+    pub compat: Compat,
+    pub purge: Sweep,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Server {
+    pub host: String,
+    pub port: u16,
+    pub workers: usize,
+    pub max_body_bytes: usize,
+    pub keep_alive_seconds: u64,
+    pub shutdown_seconds: u64,
+    pub trust_forwarded_proto: bool,
+    pub development: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Database {
+    pub url: SecretString,
+    pub max_connections: u32,
+    pub acquire_timeout_ms: u64,
+    pub statement_timeout_ms: u64,
+    pub lock_timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Auth {
+    pub secret: SecretString,
+    pub previous_secrets: SecretString,
+    pub token_ttl_seconds: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Passwords {
+    pub memory_kib: u32,
+    pub iterations: u32,
+    pub at_once: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Limits {
+    pub members_per_room: u32,
+    pub default_maxusers: u32,
+    pub rooms_per_user: u32,
+    pub rooms_per_app: u32,
+    pub affiliations_in_detail: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Compat {
+    pub max_batch: usize,
+}
+
+/// How often a background task looks for work, and how much it does in one transaction.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Sweep {
+    pub every_ms: u64,
+    pub batch: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Log {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Why the settings cannot be used, as a sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("settings: {0}")]
+pub struct Unusable(String);
+
+impl Settings {
+    /// Reads the settings of this process and checks each by itself.
+    pub fn load() -> Result<Self, Unusable> {
+        let mut sources = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
+        if let Some(file) = std::env::var_os("ROOMWARD_CONFIG") {
+            sources = sources.add_source(config::File::from(std::path::PathBuf::from(file)));
+        }
+        // No `try_parsing`: it would turn a secret such as 007e2 into the number 700.
+        let environment = config::Environment::with_prefix("ROOMWARD").prefix_separator("__").separator("__");
+        let settings: Self = sources
+            .add_source(environment)
+            .build()
+            .and_then(config::Config::try_deserialize)
+            .map_err(|error| Unusable(error.to_string()))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), Unusable> {
+        let positive = [
+            ("server.max_body_bytes", self.server.max_body_bytes as u64),
+            ("database.max_connections", self.database.max_connections.into()),
+            ("database.acquire_timeout_ms", self.database.acquire_timeout_ms),
+            ("database.statement_timeout_ms", self.database.statement_timeout_ms),
+            ("database.lock_timeout_ms", self.database.lock_timeout_ms),
+            ("auth.token_ttl_seconds", self.auth.token_ttl_seconds.into()),
+            ("passwords.at_once", self.passwords.at_once as u64),
+            ("limits.members_per_room", self.limits.members_per_room.into()),
+            ("limits.default_maxusers", self.limits.default_maxusers.into()),
+            ("compat.max_batch", self.compat.max_batch as u64),
+            ("purge.every_ms", self.purge.every_ms),
+            ("purge.batch", self.purge.batch.into()),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(Unusable(format!("{name} must be at least 1")));
+        }
+        // Both are counted in PostgreSQL's integer.
+        for (name, value) in [
+            ("limits.members_per_room", self.limits.members_per_room),
+            ("limits.affiliations_in_detail", self.limits.affiliations_in_detail),
+        ] {
+            if i32::try_from(value).is_err() {
+                return Err(Unusable(format!("{name} must be at most {}", i32::MAX)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The database's URL; there is no default for it.
+    pub fn database_url(&self) -> Result<&str, Unusable> {
+        match self.database.url.expose_secret() {
+            "" => {
+                Err(Unusable("database.url is not set (ROOMWARD__DATABASE__URL=postgres://user:password@host/database)".into()))
+            }
+            url => Ok(url),
+        }
+    }
+
+    /// The secrets that verify tokens, the signing one first.
+    pub fn token_secrets(&self) -> Result<Vec<&str>, Unusable> {
+        let signing = self.auth.secret.expose_secret();
+        if signing.is_empty() {
+            return Err(Unusable("auth.secret is not set (ROOMWARD__AUTH__SECRET; `openssl rand -base64 48` makes one)".into()));
+        }
+        let previous = self.auth.previous_secrets.expose_secret().split(',').map(str::trim).filter(|old| !old.is_empty());
+        let secrets: Vec<&str> = std::iter::once(signing).chain(previous).collect();
+        if !self.server.development && secrets.iter().any(|secret| secret.len() < 32) {
+            return Err(Unusable(
+                "auth.secret and auth.previous_secrets need at least 32 bytes each (server.development = true lifts this)".into(),
+            ));
+        }
+        Ok(secrets)
+    }
+}
+
+impl Sweep {
+    /// The time between two looks for work.
+    pub fn every(&self) -> Duration {
+        Duration::from_millis(self.every_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, config::ConfigError> {
+        config::Config::builder()
+            .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml))
+            .add_source(config::File::from_str(text, config::FileFormat::Toml))
+            .build()
+            .and_then(config::Config::try_deserialize)
+    }
+
+    #[test]
+    fn the_defaults_are_whole_and_usable() {
+        parse("").expect("readable").check().expect("usable");
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_refused() {
+        let error = parse("[server]\nprot = 1").expect_err("refused").to_string();
+        assert!(error.contains("prot"), "{error}");
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_refused_by_name() {
+        let error = parse("[compat]\nmax_batch = 0").expect("readable").check().expect_err("refused");
+        assert_eq!(error.to_string(), "settings: compat.max_batch must be at least 1");
+    }
+
+    #[test]
+    fn printed_settings_show_no_secret() {
+        let settings = parse("[auth]\nsecret = 'hush-hush'\n[database]\nurl = 'postgres://u:pw@h/d'").expect("readable");
+        let printed = format!("{settings:?}");
+        assert!(!printed.contains("hush-hush") && !printed.contains("pw@h"), "{printed}");
+    }
+
+    #[test]
+    fn short_token_secrets_are_for_development_only() {
+        let mut settings = parse("[auth]\nsecret = 'short'\nprevious_secrets = 'a, ,b'").expect("readable");
+        assert!(settings.token_secrets().is_err());
+        settings.server.development = true;
+        assert_eq!(settings.token_secrets().expect("usable"), ["short", "a", "b"]);
+    }
+}

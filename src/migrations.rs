@@ -1,0 +1,130 @@
+//! Brings the schema up to this version: the files of `migrations/`, embedded, run by refinery over sqlx.
+//!
+//! The history table is refinery's own, so that its command line and ours read each other's work.
+
+use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
+use refinery_core::{Migration, Runner};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// Why the schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrationError {
+    /// The database refused, or cannot be reached.
+    #[error("cannot migrate: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A migration failed, or what was applied before is not what we carry.
+    #[error("cannot migrate: {0}")]
+    Refinery(#[from] refinery::Error),
+}
+
+/// A migration of this version, and when it was applied, if it was.
+pub struct Status {
+    /// As the file is called, without its ending.
+    pub name: String,
+    /// When it was applied.
+    pub applied_on: Option<OffsetDateTime>,
+}
+
+/// Any number will do, as long as every instance takes the same one ("roomward" in ASCII).
+const LOCK: i64 = 0x726f_6f6d_7761_7264;
+
+/// Applies what is missing and returns its names. Instances that start together take turns: refinery takes no lock.
+pub async fn run(url: &str) -> Result<Vec<String>, MigrationError> {
+    let mut connection = PgConnection::connect(url).await?;
+    sqlx::query!("select pg_advisory_lock($1)", LOCK).execute(&mut connection).await?;
+    let mut history = History(connection);
+    let report = runner().run_async(&mut history).await?;
+    // Closing the session gives the lock back.
+    history.0.close().await?;
+    Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+}
+
+/// Every migration of this version, in order.
+pub async fn status(url: &str) -> Result<Vec<Status>, MigrationError> {
+    let mut connection = PgConnection::connect(url).await?;
+    let applied = applied(&mut connection).await?;
+    connection.close().await?;
+    Ok(ours()
+        .into_iter()
+        .map(|migration| Status {
+            name: migration.to_string(),
+            applied_on: applied
+                .iter()
+                .find(|done| done.version() == migration.version())
+                .and_then(|done| done.applied_on().copied()),
+        })
+        .collect())
+}
+
+/// How many migrations of this version the database lacks.
+pub async fn missing(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
+    let applied = applied(connection).await?;
+    Ok(ours().iter().filter(|migration| applied.iter().all(|done| done.version() != migration.version())).count())
+}
+
+fn runner() -> Runner {
+    embedded::migrations::runner()
+}
+
+fn ours() -> Vec<Migration> {
+    let mut migrations = runner().get_migrations().clone();
+    migrations.sort();
+    migrations
+}
+
+async fn applied(connection: &mut PgConnection) -> Result<Vec<Migration>, sqlx::Error> {
+    let table =
+        sqlx::query_scalar!("select to_regclass('refinery_schema_history') is not null").fetch_one(&mut *connection).await?;
+    if table != Some(true) {
+        return Ok(Vec::new());
+    }
+    read_history(connection, "select version, name, applied_on, checksum from refinery_schema_history order by version").await
+}
+
+async fn read_history(connection: &mut PgConnection, query: &str) -> Result<Vec<Migration>, sqlx::Error> {
+    let rows = connection.fetch_all(AssertSqlSafe(query)).await?;
+    rows.iter()
+        .map(|row| {
+            let text = |column: usize| row.try_get::<String, _>(column);
+            let decode = |error: Box<dyn std::error::Error + Send + Sync>| sqlx::Error::Decode(error);
+            Ok(Migration::applied(
+                row.try_get(0)?,
+                text(1)?,
+                OffsetDateTime::parse(&text(2)?, &Rfc3339).map_err(|error| decode(error.into()))?,
+                text(3)?.parse().map_err(|error: std::num::ParseIntError| decode(error.into()))?,
+            ))
+        })
+        .collect()
+}
+
+/// Our connection, as refinery drives it.
+struct History(PgConnection);
+
+impl AsyncTransaction for History {
+    type Error = sqlx::Error;
+
+    async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(&'a mut self, queries: T) -> Result<usize, sqlx::Error> {
+        let mut transaction = self.0.begin().await?;
+        let mut count = 0;
+        for query in queries {
+            sqlx::raw_sql(AssertSqlSafe(query)).execute(&mut *transaction).await?;
+            count += 1;
+        }
+        transaction.commit().await?;
+        Ok(count)
+    }
+}
+
+impl AsyncQuery<Vec<Migration>> for History {
+    async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<Migration>, sqlx::Error> {
+        read_history(&mut self.0, query).await
+    }
+}
+
+impl AsyncMigrate for History {}

@@ -1,0 +1,53 @@
+//! The background task that takes away what was deleted: the rows of deleted rooms, and deleted users' traces in rooms.
+//!
+//! Housekeeping only: what is deleted is gone for everybody from the moment its deletion was answered. The task works
+//! in bounded batches, on any number of instances at once, and may be late or dead without harm.
+
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::chatroom::{rooms, users};
+use crate::config::Sweep;
+use crate::error::Error;
+
+/// How many rooms or users one look finds.
+const FOUND_AT_ONCE: i64 = 100;
+
+/// Looks for work again and again until told to stop.
+pub async fn run(db: PgPool, settings: Sweep, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(settings.every());
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        match pass(&db, settings.batch, &stop).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "removed what was deleted"),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot remove what was deleted; the next pass tries again"
+            ),
+        }
+    }
+}
+
+/// Removes everything that was deleted, and returns how many rows and standings it were. Stops between two batches.
+pub async fn pass(db: &PgPool, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
+    let mut removed = 0;
+    for room in rooms::deleted(db, FOUND_AT_ONCE).await? {
+        loop {
+            if stop.is_cancelled() {
+                return Ok(removed);
+            }
+            match rooms::purge(db, &room, batch.into()).await? {
+                0 => break,
+                rows => removed += rows,
+            }
+        }
+    }
+    for (app, username) in users::deleted(db, FOUND_AT_ONCE).await? {
+        if stop.is_cancelled() {
+            return Ok(removed);
+        }
+        removed += users::forget(db, app, &username, batch as usize).await? as u64;
+    }
+    Ok(removed)
+}

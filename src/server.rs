@@ -1,0 +1,153 @@
+//! The service: builds the app around [`crate::api::routes`], binds, and serves until told to stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::web::{Data, PayloadConfig};
+use actix_web::{App, HttpServer};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, State};
+use crate::auth::{Keys, Passwords};
+use crate::config::{self, Settings};
+use crate::{purge, telemetry};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A connection that has been idle for longer is tried before it is used.
+const IDLE_TRUST: Duration = Duration::from_secs(1);
+
+/// How often figures that nobody reads are compacted.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A service that has its port and its background tasks, and is ready to [`run`](Self::run).
+pub struct Service {
+    address: SocketAddr,
+    server: Server,
+    background: JoinSet<()>,
+    stop: CancellationToken,
+    db: PgPool,
+}
+
+/// Stops a running [`Service`] from elsewhere.
+#[derive(Clone)]
+pub struct Stop {
+    server: ServerHandle,
+    background: CancellationToken,
+}
+
+impl Service {
+    /// Builds a service and binds its port. The database need not be there yet.
+    pub fn new(settings: Settings) -> Result<Self, Failure> {
+        let db = pool(&settings.database, settings.database_url()?)?;
+        let keys = Keys::new(&settings.token_secrets()?);
+        let passwords = Passwords::new(&settings.passwords).map_err(|error| format!("settings: passwords: {error}"))?;
+        let listener = TcpListener::bind((settings.server.host.as_str(), settings.server.port))
+            .map_err(|error| format!("cannot listen on {}:{}: {error}", settings.server.host, settings.server.port))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+
+        telemetry::figures();
+        let stop = CancellationToken::new();
+        let mut background = JoinSet::new();
+        in_background(&mut background, {
+            let (db, settings, stop) = (db.clone(), settings.purge.clone(), stop.clone());
+            move || purge::run(db, settings, stop)
+        });
+        background.spawn(upkeep(stop.clone()));
+
+        let state = Data::new(State::new(db.clone(), keys, passwords, settings));
+        let server = serve(listener, state)?;
+        Ok(Self { address, server, background, stop, db })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What stops it.
+    pub fn stop(&self) -> Stop {
+        Stop { server: self.server.handle(), background: self.stop.clone() }
+    }
+
+    /// Serves until stopped: requests in flight finish, then the background tasks, then the connections to the database.
+    pub async fn run(mut self) -> std::io::Result<()> {
+        let served = self.server.await;
+        self.stop.cancel();
+        while self.background.join_next().await.is_some() {}
+        self.db.close().await;
+        served
+    }
+}
+
+impl Stop {
+    /// Takes no more requests, and lets those in flight finish within `server.shutdown_seconds`.
+    pub async fn stop(&self) {
+        self.background.cancel();
+        self.server.stop(true).await;
+    }
+}
+
+fn serve(listener: TcpListener, state: Data<State>) -> std::io::Result<Server> {
+    let settings = state.settings.server.clone();
+    let mut server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .app_data(PayloadConfig::new(state.settings.server.max_body_bytes))
+            .wrap(from_fn(api::reply::write_errors))
+            .wrap(from_fn(telemetry::observe))
+            .configure(api::routes)
+    })
+    .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
+    .shutdown_timeout(settings.shutdown_seconds)
+    .disable_signals();
+    if settings.workers > 0 {
+        server = server.workers(settings.workers);
+    }
+    Ok(server.listen(listener)?.run())
+}
+
+/// Connections are made when they are needed: the service starts without a database, and outlives one.
+fn pool(settings: &config::Database, url: &str) -> Result<PgPool, Failure> {
+    // The parser's own message may carry the URL, and the URL a password.
+    let options: PgConnectOptions = url.parse().map_err(|_| "settings: database.url is not a PostgreSQL URL")?;
+    let options = options.application_name("roomward").options([
+        ("statement_timeout", settings.statement_timeout_ms.to_string()),
+        ("lock_timeout", settings.lock_timeout_ms.to_string()),
+        ("idle_in_transaction_session_timeout", settings.statement_timeout_ms.to_string()),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(settings.max_connections)
+        .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
+        // A round trip for each use would cost some 6 %; a connection that was just used is trusted.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > IDLE_TRUST {
+                    sqlx::Connection::ping(connection).await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options))
+}
+
+/// Runs a task on a thread of its own: what changes rooms takes async closures, and those cannot promise yet that they
+/// may move between threads.
+fn in_background<F: Future<Output = ()>>(tasks: &mut JoinSet<()>, task: impl FnOnce() -> F + Send + 'static) {
+    let runtime = tokio::runtime::Handle::current();
+    tasks.spawn_blocking(move || runtime.block_on(task()));
+}
+
+async fn upkeep(stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        telemetry::figures().run_upkeep();
+    }
+}

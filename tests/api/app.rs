@@ -1,0 +1,359 @@
+//! The stage of a test: an app of its own on a service that all tests share, or on instances of its own.
+
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+
+use reqwest::Method;
+use roomward::auth::{self, Keys, Kind, Life};
+use roomward::chatroom::apps::{self, App, Credentials};
+use roomward::config::Settings;
+use roomward::migrations;
+use roomward::server::{Service, Stop};
+use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use uuid::Uuid;
+
+pub const SECRET: &str = "the secret of all tests, thirty-two bytes";
+pub const CLIENT_ID: &str = "client";
+pub const CLIENT_SECRET: &str = "client-secret";
+
+/// The server on which tests make their databases.
+pub fn server_url() -> String {
+    std::env::var("ROOMWARD_TEST_DATABASE_URL").expect("ROOMWARD_TEST_DATABASE_URL; `make test` sets it")
+}
+
+/// A new, empty database; returns its URL.
+pub async fn new_database() -> String {
+    let name = format!("test_{}", Uuid::new_v4().simple());
+    let mut connection = PgConnection::connect(&server_url()).await.expect("the test server");
+    sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut connection).await.expect("create database");
+    server_url().rsplit_once('/').map(|(server, _)| format!("{server}/{name}")).expect("a URL with a database")
+}
+
+/// Settings for tests on the database at `url`.
+pub fn settings(url: &str) -> Settings {
+    let mut settings = Settings::load().expect("settings");
+    settings.server.port = 0;
+    settings.server.workers = 1;
+    settings.server.development = true;
+    settings.server.shutdown_seconds = 5;
+    settings.database.url = url.to_owned().into();
+    settings.database.max_connections = 5;
+    settings.auth.secret = SECRET.to_owned().into();
+    settings.passwords.memory_kib = 8;
+    settings.passwords.iterations = 1;
+    settings.purge.every_ms = 50;
+    settings
+}
+
+/// A running service; stopped when dropped.
+pub struct Instance {
+    pub address: SocketAddr,
+    pub stop: Stop,
+    stopped: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Instance {
+    /// Starts a service on threads of its own, so that it outlives the runtime of the test that started it.
+    pub fn start(settings: Settings) -> Self {
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let service = Service::new(settings).expect("a service");
+                tell.send((service.address(), service.stop())).expect("a listener");
+                service.run().await.expect("served");
+            });
+        });
+        let (address, stop) = told.recv().expect("a started service");
+        Self { address, stop, stopped: Some(thread) }
+    }
+
+    /// Waits until the service has stopped.
+    pub fn join(mut self) {
+        self.stopped.take().expect("still running").join().expect("no panic");
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(thread) = self.stopped.take() {
+            let stop = self.stop.clone();
+            let stopper = std::thread::spawn(move || {
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(stop.stop());
+            });
+            let _ = stopper.join();
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The service that most tests share, and its database.
+static SHARED: LazyLock<(Instance, String)> = LazyLock::new(|| {
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let url = runtime.block_on(async {
+            let url = new_database().await;
+            migrations::run(&url).await.expect("migrated");
+            url
+        });
+        (Instance::start(settings(&url)), url)
+    })
+    .join()
+    .expect("no panic")
+});
+
+/// The database of the shared service.
+pub fn shared_database() -> &'static str {
+    &SHARED.1
+}
+
+/// An app of its own, a client that has its token, and the database behind it.
+pub struct TestApp {
+    pub app: App,
+    pub token: String,
+    pub db: PgPool,
+    pub client: reqwest::Client,
+    pub address: SocketAddr,
+}
+
+impl TestApp {
+    /// A new app on the shared service.
+    pub async fn new() -> Self {
+        Self::on(SHARED.0.address, shared_database()).await
+    }
+
+    /// A new app on the service at `address`, whose database is at `url`.
+    pub async fn on(address: SocketAddr, url: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let db = PgPoolOptions::new().max_connections(2).connect(url).await.expect("the database");
+        let org = format!("org{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let app = new_app(&db, &org, "app").await;
+        let token = token(&app);
+        Self { app, token, db, client: reqwest::Client::new(), address }
+    }
+
+    /// The same app, asked through another instance.
+    pub fn through(&self, address: SocketAddr) -> Self {
+        Self { app: self.app.clone(), token: self.token.clone(), db: self.db.clone(), client: reqwest::Client::new(), address }
+    }
+
+    /// The URL of everything in this app.
+    pub fn base(&self) -> String {
+        format!("http://{}/{}/{}", self.address, self.app.org, self.app.name)
+    }
+
+    /// A request to `path`, below the app, with its token.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base())).bearer_auth(&self.token)
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// Without a body.
+    pub async fn post(&self, path: &str) -> Answer {
+        self.send(self.request(Method::POST, path)).await
+    }
+
+    /// JSON without a Content-Type, as the Java SDK sends it.
+    pub async fn post_json(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::POST, path).body(body.to_string())).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request(Method::DELETE, path)).await
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let text = response.text().await.expect("a body");
+        Answer { status, text: self.masked(&text) }
+    }
+
+    /// What differs from run to run is replaced: BASE, APP, ORG, and all times by T.
+    fn masked(&self, text: &str) -> String {
+        let text = text.replace(&self.base(), "BASE").replace(&self.app.uuid.to_string(), "APP").replace(&self.app.org, "ORG");
+        ["\"timestamp\":", "\"duration\":", "\"created\":", "\"modified\":"]
+            .into_iter()
+            .fold(text, |text, key| mask_number(&text, key))
+    }
+
+    /// Registers users, all with the password `password`.
+    pub async fn users(&self, names: &[&str]) {
+        for chunk in names.chunks(60) {
+            let batch: Vec<Value> = chunk.iter().map(|name| json!({"username": name, "password": "password"})).collect();
+            let answer = self.post_json("/users", Value::Array(batch)).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+        }
+    }
+
+    /// Makes a room of registered people; returns its id.
+    pub async fn room(&self, owner: &str, members: &[&str]) -> String {
+        self.room_of(200, owner, members).await
+    }
+
+    /// The same with room for `maxusers`.
+    pub async fn room_of(&self, maxusers: u32, owner: &str, members: &[&str]) -> String {
+        let body = json!({"name": "room", "description": "a room", "owner": owner, "members": members, "maxusers": maxusers});
+        let answer = self.post_json("/chatrooms", body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()["data"]["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A room with its people, who are registered before.
+    pub async fn room_with(&self, owner: &str, members: &[&str]) -> String {
+        self.users(&[&[owner], members].concat()).await;
+        self.room(owner, members).await
+    }
+
+    /// Everybody in a room, the owner first.
+    pub async fn members(&self, room: &str) -> Vec<String> {
+        let answer = self.get(&format!("/chatrooms/{room}/users")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let name = |entry: &Value| {
+            entry.as_object().and_then(|entry| entry.values().next()?.as_str().map(str::to_owned)).expect("a name")
+        };
+        answer.json()["data"].as_array().expect("a list").iter().map(name).collect()
+    }
+
+    /// Fails unless every count in the app is the number of rows, no room is overfull, and no list has a stranger.
+    pub async fn assert_invariants(&self) {
+        let broken: Vec<String> = sqlx::query_scalar(
+            "select id || ' counts ' || member_count || ' of ' || maxusers from chatrooms
+             where app = $1 and deleted_at is null and (member_count > maxusers or member_count <> (
+                 select count(*) from members where (members.app, members.chatroom) = (chatrooms.app, chatrooms.id)))
+             union all
+             select chatroom || ' blocks its member ' || username from members join blocks using (app, chatroom, username) where app = $1
+             union all
+             select chatroom || ' has a member without account ' || username from members
+             join chatrooms on (chatrooms.app, chatrooms.id) = (members.app, members.chatroom)
+             where members.app = $1 and chatrooms.deleted_at is null
+               and not exists (select from users where (users.app, users.username) = (members.app, members.username))
+             union all
+             select chatroom || ' has too many admins' from admins where app = $1 group by chatroom having count(*) > 99",
+        )
+        .bind(self.app.id)
+        .fetch_all(&self.db)
+        .await
+        .expect("a query");
+        assert!(broken.is_empty(), "{broken:?}");
+    }
+}
+
+fn mask_number(text: &str, key: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(key) {
+        let (before, after) = rest.split_at(at + key.len());
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        masked.push_str(before);
+        if digits > 0 {
+            masked.push('T');
+        }
+        rest = &after[digits..];
+    }
+    masked + rest
+}
+
+/// What a call came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub text: String,
+}
+
+impl Answer {
+    /// The body, as JSON; times are gone.
+    pub fn json(&self) -> Value {
+        let text = self.text.replace(":T", ":0");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Fails unless this is a success with exactly this body, key order included.
+    #[track_caller]
+    pub fn is(&self, text: &str) {
+        assert_eq!((self.status, &*self.text), (200, text));
+    }
+
+    /// Fails unless this is a failure with exactly this body.
+    #[track_caller]
+    pub fn fails(&self, status: u16, error: &str, exception: &str, description: &str) {
+        let expected = format!(
+            r#"{{"error":{},"exception":{},"timestamp":T,"duration":T,"error_description":{}}}"#,
+            Value::from(error),
+            Value::from(exception),
+            Value::from(description)
+        );
+        assert_eq!((self.status, &*self.text), (status, &*expected));
+    }
+
+    /// Rows of the catalogue that many calls share.
+    #[track_caller]
+    pub fn fails_auth(&self) {
+        self.fails(401, "unauthorized", "EasemobSecurityException", "Unable to authenticate (OAuth)");
+    }
+
+    #[track_caller]
+    pub fn fails_room(&self, room: &str) {
+        let description = format!("grpID {room} does not exist!");
+        self.fails(404, "resource_not_found", "com.easemob.group.exception.ResourceNotFoundException", &description);
+    }
+
+    #[track_caller]
+    pub fn fails_user(&self, user: &str) {
+        let description = format!("username {user} doesn't exist!");
+        self.fails(404, "resource_not_found", "com.easemob.group.exception.ResourceNotFoundException", &description);
+    }
+
+    #[track_caller]
+    pub fn fails_forbidden(&self, status: u16, description: &str) {
+        self.fails(status, "forbidden_op", "com.easemob.group.exception.ForbiddenOpException", description);
+    }
+
+    #[track_caller]
+    pub fn fails_parameter(&self, description: &str) {
+        self.fails(400, "invalid_parameter", "com.easemob.group.exception.InvalidParameterException", description);
+    }
+
+    #[track_caller]
+    pub fn fails_argument(&self, description: &str) {
+        self.fails(400, "illegal_argument", "java.lang.IllegalArgumentException", description);
+    }
+
+    #[track_caller]
+    pub fn fails_limit(&self, description: &str) {
+        self.fails(403, "exceed_limit", "com.easemob.group.exception.ExceedLimitException", description);
+    }
+}
+
+pub async fn new_app(db: &PgPool, org: &str, name: &str) -> App {
+    let uuid = Uuid::new_v4();
+    let client_secret_hash = auth::hash_client_secret(uuid, CLIENT_SECRET);
+    let credentials = Credentials { client_id: CLIENT_ID.into(), client_secret_hash };
+    apps::create(db, uuid, org, name, &credentials).await.expect("a database").expect("a new name")
+}
+
+/// A token of that app, good for an hour.
+pub fn token(app: &App) -> String {
+    Keys::new(&[SECRET]).issue(app.uuid, Kind::App, "test", Life::Seconds(3600)).expect("a token").text
+}
+
+/// Names that differ, `prefix0` and on.
+pub fn numbered(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{prefix}{number}")).collect()
+}
+
+/// Tries again until it is so, for ten seconds at most.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !so().await {
+        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,118 @@
+//! The command line, as an operator uses it.
+
+use std::process::{Command, Output, Stdio};
+
+use crate::app::{SECRET, new_database};
+
+fn roomward(url: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_roomward"))
+        .args(arguments)
+        .env("ROOMWARD__DATABASE__URL", url)
+        .env("ROOMWARD__AUTH__SECRET", SECRET)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn migrations_are_applied_once_also_by_instances_that_start_together() {
+    let url = new_database().await;
+    let status = roomward(&url, &["migrate", "--status"], &[]);
+    assert!(!status.status.success() && out(&status).contains("V1__chatrooms  missing"), "{}", out(&status));
+    let together: Vec<_> = (0..3)
+        .map(|_| {
+            let url = url.clone();
+            std::thread::spawn(move || roomward(&url, &["migrate"], &[]))
+        })
+        .collect();
+    let outputs: Vec<Output> = together.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+    assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
+    assert_eq!(outputs.iter().filter(|output| out(output).contains("applied V1__chatrooms")).count(), 1);
+    assert!(roomward(&url, &["migrate", "--status"], &[]).status.success());
+}
+
+#[tokio::test]
+async fn apps_are_made_listed_and_given_new_secrets() {
+    let url = new_database().await;
+    assert!(roomward(&url, &["migrate"], &[]).status.success());
+    let made = roomward(&url, &["app", "create", "acme/live"], &[]);
+    assert!(made.status.success(), "{}", err(&made));
+    let secret = out(&made).lines().find_map(|line| line.strip_prefix("client_secret ").map(str::to_owned)).expect("a secret");
+    assert_eq!(secret.len(), 64);
+    let twice = roomward(&url, &["app", "create", "acme/live"], &[]);
+    assert!(!twice.status.success() && err(&twice).contains("acme/live exists already"), "{}", err(&twice));
+    assert!(roomward(&url, &["app", "create", "acme/live", "--if-not-exists"], &[]).status.success());
+    let list = out(&roomward(&url, &["app", "list"], &[]));
+    assert!(list.starts_with("acme/live  application ") && !list.contains(&secret), "{list}");
+    let rotated = out(&roomward(&url, &["app", "rotate-secret", "acme/live"], &[]));
+    assert!(rotated.starts_with("client_secret ") && !rotated.contains(&secret), "{rotated}");
+    let token = out(&roomward(&url, &["token", "acme/live", "--ttl", "60"], &[]));
+    assert_eq!(token.trim().split('.').count(), 3, "{token}");
+    for wrong in ["acme", "acme/", "acme/a b"] {
+        assert!(!roomward(&url, &["app", "create", wrong], &[]).status.success(), "{wrong}");
+    }
+    let missing = roomward(&url, &["token", "acme/nothing"], &[]);
+    assert!(!missing.status.success() && err(&missing).contains("there is no app acme/nothing"), "{}", err(&missing));
+}
+
+#[tokio::test]
+async fn weak_secrets_are_for_development_only() {
+    let url = new_database().await;
+    assert!(roomward(&url, &["migrate"], &[]).status.success());
+    for secret in ["demo-secret", "fifteen-letters"] {
+        let refused = roomward(&url, &["app", "create", "demo/chat", "--client-secret", secret], &[]);
+        assert!(!refused.status.success() && err(&refused).contains("at least 16 characters"), "{}", err(&refused));
+        assert!(!err(&refused).contains(secret));
+    }
+    let development = [("ROOMWARD__SERVER__DEVELOPMENT", "true")];
+    let made = roomward(&url, &["app", "create", "demo/chat", "--client-secret", "demo-secret"], &development);
+    assert!(made.status.success(), "{}", err(&made));
+    let serve = roomward(&url, &["serve"], &[("ROOMWARD__AUTH__SECRET", "too-short")]);
+    assert!(
+        !serve.status.success() && err(&serve).contains("auth.secret") && !err(&serve).contains("too-short"),
+        "{}",
+        err(&serve)
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused_by_name() {
+    for (name, value, words) in [
+        ("ROOMWARD__SERVER__PRT", "1", "prt"),
+        ("ROOMWARD__SERVER__PORT", "many", "port"),
+        ("ROOMWARD__DATABASE__MAX_CONNECTIONS", "0", "database.max_connections must be at least 1"),
+        ("ROOMWARD__DATABASE__URL", "", "database.url is not set"),
+        ("ROOMWARD__DATABASE__URL", "not a url with hunter2", "database.url is not a PostgreSQL URL"),
+        ("ROOMWARD__AUTH__SECRET", "", "auth.secret is not set"),
+        ("ROOMWARD__LOG__FORMAT", "xml", "format"),
+        ("ROOMWARD_CONFIG", "/nowhere/roomward.toml", "/nowhere/roomward.toml"),
+    ] {
+        let output = roomward("postgres://nobody@127.0.0.1:1/none", &["serve"], &[(name, value)]);
+        assert!(!output.status.success() && err(&output).contains(words), "{name}={value}: {}", err(&output));
+        assert!(!err(&output).contains("hunter2"));
+    }
+}
+
+#[test]
+fn a_secret_that_looks_like_a_number_stays_a_text() {
+    let environment =
+        [("ROOMWARD__AUTH__SECRET", "007e2"), ("ROOMWARD__SERVER__DEVELOPMENT", "true"), ("ROOMWARD__SERVER__PORT", "1")];
+    // It gets as far as the port, which only root may take, or as the database: the secret itself was read.
+    let output = roomward("not a url", &["serve"], &environment);
+    assert!(err(&output).contains("database.url is not a PostgreSQL URL"), "{}", err(&output));
+}
+
+#[test]
+fn health_fails_where_nobody_serves() {
+    let output = roomward("postgres://nobody@127.0.0.1:1/none", &["health"], &[("ROOMWARD__SERVER__PORT", "1")]);
+    assert!(!output.status.success());
+}

@@ -1,0 +1,204 @@
+//! What must hold under any number of concurrent callers, on any number of instances.
+
+use std::sync::Arc;
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::app::{Instance, TestApp, eventually, numbered, settings, shared_database};
+
+/// The same app through two instances.
+async fn two_instances() -> (Instance, [Arc<TestApp>; 2]) {
+    let other = Instance::start(settings(shared_database()));
+    let app = TestApp::new().await;
+    let through_other = app.through(other.address);
+    (other, [Arc::new(app), Arc::new(through_other)])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_additions_and_removals_never_overfills_or_miscounts_a_room() {
+    let (_other, apps) = two_instances().await;
+    let names = numbered("user", 40);
+    apps[0].users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    apps[0].users(&["ann"]).await;
+    let room = apps[0].room_of(12, "ann", &[]).await;
+    let mut storm = JoinSet::new();
+    for caller in 0..12 {
+        let (app, room, names) = (apps[caller % 2].clone(), room.clone(), names.clone());
+        storm.spawn(async move {
+            for step in 0..25 {
+                let at = (caller * 7 + step * 11) % names.len();
+                let (one, few) = (&names[at], &names[at..(at + 4).min(names.len())]);
+                let users = format!("/chatrooms/{room}/users");
+                let answer = match (caller + step) % 4 {
+                    0 => app.post(&format!("{users}/{one}")).await,
+                    1 => app.post_json(&users, json!({"usernames": few})).await,
+                    2 => app.delete(&format!("{users}/{one}")).await,
+                    _ => app.delete(&format!("{users}/{},", few.join(","))).await,
+                };
+                assert!(matches!(answer.status, 200 | 400 | 403), "{}", answer.text);
+                let count = app.get(&users).await.json()["count"].as_u64();
+                assert!(count.is_some_and(|count| (1..=12).contains(&count)), "{count:?}");
+            }
+        });
+    }
+    storm.join_all().await;
+    apps[0].assert_invariants().await;
+    let detail = apps[1].get(&format!("/chatrooms/{room}")).await.json()["data"][0].clone();
+    assert_eq!(detail["affiliations_count"], detail["affiliations"].as_array().map(Vec::len).unwrap_or_default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_seats_go_to_as_many_as_there_are() {
+    let (_other, apps) = two_instances().await;
+    let names = numbered("user", 20);
+    apps[0].users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    apps[0].users(&["ann"]).await;
+    let room = apps[0].room_of(6, "ann", &[]).await;
+    let mut rush = JoinSet::new();
+    for (number, name) in names.into_iter().enumerate() {
+        let (app, room) = (apps[number % 2].clone(), room.clone());
+        rush.spawn(async move { app.post(&format!("/chatrooms/{room}/users/{name}")).await.status });
+    }
+    let statuses = rush.join_all().await;
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 5, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 403).count(), 15, "{statuses:?}");
+    apps[0].assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_user_is_added_once_however_many_try() {
+    let (_other, apps) = two_instances().await;
+    let room = apps[0].room_with("ann", &[]).await;
+    apps[0].users(&["bob"]).await;
+    let mut rush = JoinSet::new();
+    for number in 0..10 {
+        let (app, room) = (apps[number % 2].clone(), room.clone());
+        rush.spawn(async move { app.post(&format!("/chatrooms/{room}/users/bob")).await.status });
+    }
+    let statuses = rush.join_all().await;
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert_eq!(apps[0].members(&room).await, ["ann", "bob"]);
+    apps[0].assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_of_rooms_holds_when_all_rooms_take_the_same_user_at_once() {
+    let strict = || {
+        let mut strict = settings(shared_database());
+        strict.limits.rooms_per_user = 3;
+        Instance::start(strict)
+    };
+    let instances = [strict(), strict()];
+    let app = TestApp::on(instances[0].address, shared_database()).await;
+    let owners = numbered("owner", 10);
+    app.users(&owners.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    app.users(&["bob"]).await;
+    let mut rush = JoinSet::new();
+    for (number, owner) in owners.iter().enumerate() {
+        let room = app.room(owner, &[]).await;
+        let app = app.through(instances[number % 2].address);
+        rush.spawn(async move { app.post(&format!("/chatrooms/{room}/users/bob")).await.status });
+    }
+    let statuses = rush.join_all().await;
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 3, "{statuses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_is_deleted_while_being_added_everywhere_is_left_nowhere() {
+    let (_other, apps) = two_instances().await;
+    apps[0].users(&["ann", "bob"]).await;
+    let mut rooms = Vec::new();
+    for _ in 0..8 {
+        rooms.push(apps[0].room("ann", &[]).await);
+    }
+    let mut rush = JoinSet::new();
+    for (number, room) in rooms.iter().enumerate() {
+        let (app, room) = (apps[number % 2].clone(), room.clone());
+        rush.spawn(async move {
+            for _ in 0..10 {
+                let status = app.post(&format!("/chatrooms/{room}/users/bob")).await.status;
+                assert!(matches!(status, 200 | 400 | 404), "{status}");
+            }
+        });
+    }
+    let app = apps[0].clone();
+    rush.spawn(async move { assert_eq!(app.delete("/users/bob").await.status, 200) });
+    rush.join_all().await;
+    for room in &rooms {
+        assert_eq!(apps[0].members(room).await, ["ann"]);
+    }
+    apps[0].assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_is_deleted_while_people_come_and_go_leaves_no_rows() {
+    let (_other, apps) = two_instances().await;
+    let names = numbered("user", 10);
+    apps[0].users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    apps[0].users(&["ann"]).await;
+    let room = apps[0].room("ann", &[]).await;
+    let mut rush = JoinSet::new();
+    for (number, name) in names.into_iter().enumerate() {
+        let (app, path) = (apps[number % 2].clone(), format!("/chatrooms/{room}/users/{name}"));
+        rush.spawn(async move {
+            for _ in 0..5 {
+                for answer in [app.post(&path).await, app.delete(&path).await] {
+                    assert!(matches!(answer.status, 200 | 404), "{}", answer.text);
+                }
+            }
+        });
+    }
+    let (app, path) = (apps[1].clone(), format!("/chatrooms/{room}"));
+    rush.spawn(async move { assert_eq!(app.delete(&path).await.status, 200) });
+    rush.join_all().await;
+    eventually("no row is left", || async {
+        let rows: i64 = sqlx::query_scalar("select count(*) from members where app = $1")
+            .bind(apps[0].app.id)
+            .fetch_one(&apps[0].db)
+            .await
+            .expect("a row");
+        rows == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_in_mid_call_leaves_no_lock_and_no_half_change() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &[]).await;
+    app.users(&["bob", "cid"]).await;
+    let mut busy = app.db.begin().await.expect("a transaction");
+    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
+        .bind(app.app.id)
+        .bind(&room)
+        .fetch_one(&mut *busy)
+        .await
+        .expect("a lock");
+    // They all wait for the lock, and all hang up.
+    let mut calls = JoinSet::new();
+    for _ in 0..4 {
+        let call = app.request(Method::POST, &format!("/chatrooms/{room}/users")).body(r#"{"usernames":["bob","cid"]}"#).send();
+        calls.spawn(tokio::time::timeout(std::time::Duration::from_millis(200), call));
+    }
+    for hung_up in calls.join_all().await {
+        assert!(hung_up.is_err(), "the call was to hang");
+    }
+    busy.rollback().await.expect("unlocked");
+    eventually("the room can be changed and is whole", || async {
+        let members = app.members(&room).await;
+        assert!(members.len() == 1 || members.len() == 3, "{members:?}");
+        app.post_json(&format!("/chatrooms/{room}/users"), json!({"usernames": ["bob", "cid"]})).await.status == 200
+    })
+    .await;
+    let held: i64 = sqlx::query_scalar(
+        "select count(*) from pg_stat_activity
+         where datname = current_database() and state like 'idle in transaction%' and now() - state_change > interval '3 s'",
+    )
+    .fetch_one(&app.db)
+    .await
+    .expect("a row");
+    assert_eq!(held, 0);
+    app.assert_invariants().await;
+}

@@ -1,0 +1,122 @@
+//! A database that dies and comes back.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use roomward::migrations;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::app::{Instance, TestApp, eventually, numbered, settings};
+
+/// A PostgreSQL of its own, which a test may kill.
+struct Cluster(PathBuf);
+
+impl Cluster {
+    fn start() -> Self {
+        let cluster = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pg-{}", std::process::id())));
+        cluster.script("start");
+        cluster
+    }
+
+    fn script(&self, command: &str) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres");
+        let status = Command::new(script).arg(command).arg(&self.0).status().expect("the script");
+        assert!(status.success(), "scripts/postgres {command}");
+    }
+
+    fn url(&self) -> String {
+        std::fs::read_to_string(self.0.join("url")).expect("a URL").trim().to_owned()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.script("remove");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_database_is_answered_with_503_and_served_again_when_it_is_back() {
+    let cluster = Cluster::start();
+    let url = cluster.url();
+    migrations::run(&url).await.expect("migrated");
+    let mut impatient = settings(&url);
+    impatient.database.acquire_timeout_ms = 500;
+    let instance = Instance::start(impatient);
+    let app = Arc::new(TestApp::on(instance.address, &url).await);
+    let names = numbered("user", 40);
+    app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    app.users(&["ann"]).await;
+    let room = app.room("ann", &[]).await;
+
+    // Load that goes on all the while; what was acknowledged is noted.
+    let (over, unavailable) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let mut load = JoinSet::new();
+    for name in names {
+        let (app, over, unavailable, users) =
+            (app.clone(), over.clone(), unavailable.clone(), format!("/chatrooms/{room}/users"));
+        load.spawn(async move {
+            let mut is_in = false;
+            while !over.load(Ordering::Relaxed) {
+                let path = format!("{users}/{name}");
+                let answer = if is_in { app.delete(&path).await } else { app.post(&path).await };
+                match answer.status {
+                    200 => is_in = !is_in,
+                    // Answered as unavailable, it may have been done or not; the next answer tells.
+                    400 if answer.text.contains("already in group") => is_in = true,
+                    400 => is_in = false,
+                    _ => {
+                        answer.fails(503, "service_unavailable", "ServiceUnavailableException", "Service Unavailable");
+                        unavailable.fetch_add(1, Ordering::Relaxed);
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                }
+            }
+            (name, is_in)
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    cluster.script("kill");
+    eventually("calls fail", || async { unavailable.load(Ordering::Relaxed) > 0 }).await;
+    let ask =
+        async |path: &str| reqwest::get(format!("http://{}{path}", instance.address)).await.expect("an answer").status().as_u16();
+    assert_eq!((ask("/healthz").await, ask("/readyz").await), (200, 503));
+
+    cluster.script("start");
+    eventually("the service is ready again", || async { ask("/readyz").await == 200 }).await;
+    eventually("a call succeeds", || async {
+        app.post_json(&format!("/chatrooms/{room}/users"), json!({"usernames": ["ann"]})).await.status == 200
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    over.store(true, Ordering::Relaxed);
+    let present = load.join_all().await;
+    app.db.close().await;
+
+    let app = TestApp { db: sqlx::PgPool::connect(&url).await.expect("the database"), ..Arc::into_inner(app).expect("alone") };
+    let mut expected: Vec<String> = present.into_iter().filter(|(_, is_in)| *is_in).map(|(name, _)| name).collect();
+    expected.push("ann".into());
+    expected.sort();
+    let mut members = app.members(&room).await;
+    members.sort();
+    assert_eq!(members, expected, "every acknowledged change is there");
+    app.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_service_starts_without_a_database_and_says_so() {
+    let mut nowhere = settings("postgres://nobody@127.0.0.1:1/none");
+    nowhere.database.acquire_timeout_ms = 200;
+    let instance = Instance::start(nowhere);
+    let answer = reqwest::get(format!("http://{}/org/app/users/ann", instance.address)).await.expect("an answer");
+    assert_eq!(answer.status(), 503);
+    let body: serde_json::Value = answer.json().await.expect("JSON");
+    assert_eq!(
+        (body["error"].as_str(), body["error_description"].as_str()),
+        (Some("service_unavailable"), Some("Service Unavailable"))
+    );
+}

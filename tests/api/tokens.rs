@@ -1,0 +1,135 @@
+//! Tokens: how they are given, and what they open.
+
+use reqwest::Method;
+use roomward::auth::{Keys, Kind, Life};
+use serde_json::{Value, json};
+
+use crate::app::{Answer, CLIENT_ID, CLIENT_SECRET, Instance, SECRET, TestApp, settings, shared_database};
+
+async fn ask(app: &TestApp, body: Value) -> Answer {
+    app.send(app.client.post(format!("{}/token", app.base())).body(body.to_string())).await
+}
+
+fn credentials() -> Value {
+    json!({"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET})
+}
+
+fn with(mut body: Value, field: &str, value: Value) -> Value {
+    body[field] = value;
+    body
+}
+
+#[tokio::test]
+async fn credentials_are_answered_with_a_token_that_opens_the_app() {
+    let app = TestApp::new().await;
+    let answer = ask(&app, credentials()).await;
+    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    answer.is(&format!(r#"{{"access_token":"{token}","expires_in":5184000,"application":"APP"}}"#));
+    let request = app.client.post(format!("{}/users", app.base())).bearer_auth(token);
+    assert_eq!(app.send(request.body(r#"{"username":"ann","password":"x"}"#)).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_life_of_a_token_is_what_was_asked_for() {
+    let app = TestApp::new().await;
+    for (ttl, expires_in) in [
+        (json!(60), 60),
+        (json!("1024000"), 1_024_000),
+        (json!(0), 2_147_483_647),
+        (json!("0"), 2_147_483_647),
+        (json!(99_999_999_999_i64), 2_147_483_647),
+        (Value::Null, 5_184_000),
+    ] {
+        let answer = ask(&app, with(credentials(), "ttl", ttl.clone())).await;
+        assert_eq!((answer.status, &answer.json()["expires_in"]), (200, &json!(expires_in)), "{ttl}");
+    }
+    for ttl in [json!(-1), json!("soon"), json!(1.5), json!([])] {
+        ask(&app, with(credentials(), "ttl", ttl)).await.fails_argument("ttl is invalid");
+    }
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_told_what_is_wrong() {
+    let app = TestApp::new().await;
+    for empty in [Value::Null, json!(""), json!(7)] {
+        ask(&app, with(credentials(), "client_id", empty.clone())).await.fails_argument("client_id must be provided.");
+        ask(&app, with(credentials(), "client_secret", empty.clone())).await.fails_argument("client_secret must be provided");
+        ask(&app, with(credentials(), "grant_type", empty)).await.fails_argument("grant_type must be provided");
+    }
+    let grant = |answer: Answer, text: &str| answer.fails(400, "invalid_grant", "InvalidGrantException", text);
+    grant(ask(&app, with(credentials(), "client_id", json!("other"))).await, "client_id does not match");
+    grant(ask(&app, with(credentials(), "client_secret", json!("other"))).await, "client_secret does not match");
+    grant(ask(&app, with(credentials(), "grant_type", json!("magic"))).await, "grant_type is not supported");
+    let broken = app.send(app.client.post(format!("{}/token", app.base())).body("{")).await;
+    assert_eq!((broken.status, broken.json()["error"].as_str()), (400, Some("json_parse")));
+}
+
+#[tokio::test]
+async fn an_app_that_does_not_exist_is_not_found_whatever_the_call() {
+    let app = TestApp::new().await;
+    for (method, rest) in
+        [(Method::POST, "token"), (Method::GET, "chatrooms/1/users?pagenum=1"), (Method::DELETE, "users/a%2Cb/")]
+    {
+        for (org, name) in [("nobody", "app"), (&*app.app.org, "other"), ("a%00b", "app")] {
+            let url = format!("http://{}/{org}/{name}/{rest}", app.address);
+            let answer = app.send(app.client.request(method.clone(), url).bearer_auth(&app.token)).await;
+            let path = rest.split('?').next().unwrap_or_default();
+            let (org, name) = (org.replace("%00", "\0").replace(&app.app.org, "ORG"), name);
+            let text = format!("Could not find application for {org}/{name} from URI: {org}/{name}/{path}");
+            answer.fails(404, "organization_application_not_found", "OrganizationApplicationNotFoundException", &text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_good_token_nothing_is_told_not_even_whether_the_room_exists() {
+    let app = TestApp::new().await;
+    let other = TestApp::new().await;
+    let room = app.room_with("ann", &[]).await;
+    let keys = Keys::new(&["another secret of thirty-two bytes"]);
+    let forged = keys.issue(app.app.uuid, Kind::App, "test", Life::Forever).expect("signed").text;
+    let expired = {
+        let claims =
+            json!({"iss": "roomward", "app": app.app.uuid, "typ": "app", "sub": "x", "iat": 1, "exp": 1000, "jti": app.app.uuid});
+        let mut header = jsonwebtoken::Header::default();
+        header.kid = jsonwebtoken::decode_header(&app.token).expect("a header").kid;
+        jsonwebtoken::encode(&header, &claims, &jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes())).expect("signed")
+    };
+    for authorization in [
+        None,
+        Some(String::new()),
+        Some("Bearer".into()),
+        Some("Bearer ".into()),
+        Some("Bearer nonsense".into()),
+        Some(app.token.clone()),
+        Some(format!("bearer {}", app.token)),
+        Some(format!("Basic {}", app.token)),
+        Some(format!("Bearer {}x", app.token)),
+        Some(format!("Bearer {}", other.token)),
+        Some(format!("Bearer {forged}")),
+        Some(format!("Bearer {expired}")),
+    ] {
+        for room in [&*room, "123"] {
+            let mut request = app.client.post(format!("{}/chatrooms/{room}/users", app.base())).body("{broken");
+            if let Some(authorization) = &authorization {
+                request = request.header("Authorization", authorization);
+            }
+            app.send(request).await.fails_auth();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_outlives_the_service_and_a_rotation_of_its_key() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &[]).await;
+    let mut rotated = settings(shared_database());
+    rotated.auth.secret = "a newer secret of all tests, 32 bytes".to_owned().into();
+    let without_commas = "an older secret of thirty-two bytes!";
+    rotated.auth.previous_secrets = format!("yet another, {without_commas}").into();
+    let token = Keys::new(&[without_commas]).issue(app.app.uuid, Kind::App, "test", Life::Seconds(60)).expect("signed").text;
+    let rotated = Instance::start(rotated);
+    let mut app = app.through(rotated.address);
+    app.token = token;
+    assert_eq!(app.get(&format!("/chatrooms/{room}/users")).await.status, 200);
+}

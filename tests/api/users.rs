@@ -1,0 +1,212 @@
+//! Users: registering, reading, deleting.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::app::{TestApp, eventually, numbered};
+
+#[tokio::test]
+async fn registering_one_user_answers_the_entity() {
+    let app = TestApp::new().await;
+    let answer = app.post_json("/users", json!({"username": "Ann", "password": "secret", "nickname": "Änn"})).await;
+    let uuid = answer.json()["entities"][0]["uuid"].as_str().expect("a uuid").to_owned();
+    answer.is(&format!(
+        r#"{{"action":"post","application":"APP","path":"/users","uri":"BASE/users","entities":[{{"uuid":"{uuid}","type":"user","created":T,"modified":T,"username":"ann","activated":true,"nickname":"Änn"}}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#
+    ));
+    app.get("/users/ANN").await.is(&format!(
+        r#"{{"action":"get","path":"/users","uri":"BASE/users/ANN","entities":[{{"uuid":"{uuid}","type":"user","created":T,"modified":T,"username":"ann","activated":true,"nickname":"Änn"}}],"timestamp":T,"duration":T,"count":1}}"#
+    ));
+}
+
+#[tokio::test]
+async fn a_user_without_a_nickname_has_none() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    assert_eq!(app.get("/users/ann").await.json()["entities"][0].get("nickname"), None);
+}
+
+#[tokio::test]
+async fn a_password_is_stored_as_an_argon2id_hash() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    let hash: String = sqlx::query_scalar("select password_hash from users where app = $1")
+        .bind(app.app.id)
+        .fetch_one(&app.db)
+        .await
+        .expect("a row");
+    assert!(hash.starts_with("$argon2id$") && !hash.contains("password"), "{hash}");
+}
+
+#[tokio::test]
+async fn a_registration_that_cannot_be_is_told_why() {
+    let app = TestApp::new().await;
+    let long = "x".repeat(65);
+    for (body, text) in [
+        (json!({"password": "x"}), "Entity user requires a property named username"),
+        (json!({"username": "", "password": "x"}), "Entity user requires a property named username"),
+        (json!("ann"), "Entity user requires a property named username"),
+        (json!({"username": 7, "password": "x"}), "username [7] is not legal"),
+        (json!({"username": "a b", "password": "x"}), "username [a b] is not legal"),
+        (json!({"username": "A\u{0}b", "password": "x"}), "username [A\u{0}b] is not legal"),
+        (json!({"username": "张三", "password": "x"}), "username [张三] is not legal"),
+        (json!({"username": "a,b", "password": "x"}), "username [a,b] is not legal"),
+        (json!({"username": long, "password": "x"}), "USERNAME_TOO_LONG"),
+        (json!({"username": "ann"}), "password or pin must provided"),
+        (json!({"username": "ann", "password": ""}), "password or pin must provided"),
+        (json!({"username": "ann", "password": 7}), "password or pin must provided"),
+        (json!({"username": "ann", "password": long}), "PASSWORD_TOO_LONG"),
+        (json!({"username": "ann", "password": "x", "nickname": "n".repeat(101)}), "NICKNAME_TOO_LONG"),
+        (json!({"username": "ann", "password": "x", "nickname": "a\u{0}"}), "nickname is invalid"),
+    ] {
+        app.post_json("/users", body.clone()).await.fails_argument(text);
+        app.post_json("/users", json!([{"username": "bob", "password": "x"}, body])).await.fails_argument(text);
+    }
+    assert_eq!(app.get("/users/bob").await.status, 404, "a malformed item fails the whole call");
+    assert_eq!(app.post_json("/users", json!({"username": "x".repeat(64), "password": "y".repeat(64)})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_taken_name_fails_the_single_call_and_is_told_in_a_batch() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    app.post_json("/users", json!({"username": "ANN", "password": "x"})).await.fails(
+        400,
+        "duplicate_unique_property_exists",
+        "DuplicateUniquePropertyExistsException",
+        "Application APP Entity user requires that property named username be unique, value of ann exists",
+    );
+    let answer = app
+        .post_json("/users", json!([{"username": "cid", "password": "x"}, {"username": "ann", "password": "x"}, {"username": "bob", "password": "x"}, {"username": "bob", "password": "x"}]))
+        .await;
+    let uuid = |n: usize| answer.json()["entities"][n]["uuid"].as_str().expect("a uuid").to_owned();
+    answer.is(&format!(
+        r#"{{"action":"post","application":"APP","path":"/users","uri":"BASE/users","entities":[{{"uuid":"{}","type":"user","created":T,"modified":T,"username":"cid","activated":true}},{{"uuid":"{}","type":"user","created":T,"modified":T,"username":"bob","activated":true}}],"data":[{{"username":"ann","registerUserFailReason":"the ann already exists"}}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#,
+        uuid(0),
+        uuid(1)
+    ));
+}
+
+#[tokio::test]
+async fn one_name_with_two_passwords_is_refused_without_showing_them() {
+    let app = TestApp::new().await;
+    let body = json!([{"username": "ann", "password": "hush"}, {"username": "Ann", "password": "hush2"}]);
+    app.post_json("/users", body)
+        .await
+        .fails_argument("the same user ann has a different password, the passwords are [***, ***]");
+}
+
+#[tokio::test]
+async fn sixty_users_are_the_most_in_one_registration() {
+    let app = TestApp::new().await;
+    let batch =
+        |count| json!(numbered("user", count).iter().map(|name| json!({"username": name, "password": "x"})).collect::<Vec<_>>());
+    app.post_json("/users", batch(61))
+        .await
+        .fails_argument("Request body array size[61] had almost reached or been greater than the upper range value[60]");
+    let answer = app.post_json("/users", batch(60)).await;
+    assert_eq!(answer.json()["entities"].as_array().map(Vec::len), Some(60));
+    assert_eq!(app.post_json("/users", json!([])).await.json()["entities"], json!([]));
+}
+
+#[tokio::test]
+async fn an_unknown_user_is_not_found() {
+    let app = TestApp::new().await;
+    for name in ["nobody", "a%00b", "a,b"] {
+        for answer in [app.get(&format!("/users/{name}")).await, app.delete(&format!("/users/{name}")).await] {
+            answer.fails(404, "service_resource_not_found", "UserNotFoundException", "Service resource not found");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_user_is_gone_from_every_room_and_takes_owned_rooms_along() {
+    let app = TestApp::new().await;
+    app.users(&["ann", "bob"]).await;
+    let (owned, other) = (app.room("bob", &["ann"]).await, app.room("ann", &["bob"]).await);
+    for insert in [
+        "insert into admins (app, chatroom, username, seq) values ($1, $2, 'bob', 100)",
+        "insert into mutes (app, chatroom, username, seq, ends_at) values ($1, $2, 'bob', 102, now() + interval '1 hour')",
+    ] {
+        sqlx::query(insert).bind(app.app.id).bind(&other).execute(&app.db).await.expect("inserted");
+    }
+    let uuid = app.get("/users/bob").await.json()["entities"][0]["uuid"].as_str().expect("a uuid").to_owned();
+    app.delete("/users/Bob").await.is(&format!(
+        r#"{{"action":"delete","application":"APP","path":"/users","uri":"BASE/users/Bob","entities":[{{"uuid":"{uuid}","type":"user","created":T,"modified":T,"username":"bob","activated":true}}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#
+    ));
+    assert_eq!(app.get("/users/bob").await.status, 404);
+    assert_eq!(app.members(&other).await, ["ann"]);
+    app.post(&format!("/chatrooms/{owned}/users/ann")).await.fails_room(&owned);
+    app.post(&format!("/chatrooms/{other}/users/bob")).await.fails_user("bob");
+    let traces: i64 = sqlx::query_scalar(
+        "select (select count(*) from mutes where app = $1) + (select count(*) from admins where app = $1)
+              + (select count(*) from users where app = $1 and username = 'bob')",
+    )
+    .bind(app.app.id)
+    .fetch_one(&app.db)
+    .await
+    .expect("a row");
+    assert_eq!(traces, 0);
+    app.assert_invariants().await;
+    app.users(&["bob"]).await;
+    assert_eq!(app.get("/users/bob").await.status, 200, "the name is free again");
+}
+
+#[tokio::test]
+async fn a_name_stays_reserved_until_the_last_room_has_forgotten_its_user() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    // Half deleted, as if the service had died between the mark and the rooms; the room is busy as well.
+    let mut busy = app.db.begin().await.expect("a transaction");
+    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
+        .bind(app.app.id)
+        .bind(&room)
+        .fetch_one(&mut *busy)
+        .await
+        .expect("a lock");
+    sqlx::query("update users set deleted_at = now() where app = $1 and username = 'bob'")
+        .bind(app.app.id)
+        .execute(&app.db)
+        .await
+        .expect("marked");
+    assert_eq!(app.get("/users/bob").await.status, 404);
+    let taken = app.post_json("/users", json!({"username": "bob", "password": "x"})).await;
+    assert_eq!((taken.status, taken.json()["error"].as_str()), (400, Some("duplicate_unique_property_exists")));
+    busy.rollback().await.expect("rolled back");
+    eventually("the background task has let the room forget the user", || async {
+        app.members(&room).await == ["ann"]
+            && app.post_json("/users", json!({"username": "bob", "password": "x"})).await.status == 200
+    })
+    .await;
+    app.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn a_user_in_more_rooms_than_one_deletion_cleans_is_forgotten_in_the_background() {
+    let app = TestApp::new().await;
+    app.users(&["ann", "bob"]).await;
+    sqlx::query(
+        "with room as (
+             insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
+             select $1, 'many' || n, 'n', 'd', 'ann', 10, 2, 2 from generate_series(1, 1200) n returning app, id
+         )
+         insert into members (app, chatroom, username, seq)
+         select app, id, username, seq from room, (values ('ann', 1), ('bob', 2)) people (username, seq)",
+    )
+    .bind(app.app.id)
+    .execute(&app.db)
+    .await
+    .expect("rooms");
+    let answer = tokio::time::timeout(Duration::from_secs(30), app.delete("/users/bob")).await.expect("in time");
+    assert_eq!(answer.status, 200);
+    eventually("nobody knows the user", || async {
+        let left: i64 = sqlx::query_scalar("select count(*) from members where app = $1 and username = 'bob'")
+            .bind(app.app.id)
+            .fetch_one(&app.db)
+            .await
+            .expect("a row");
+        left == 0
+    })
+    .await;
+    app.assert_invariants().await;
+}
