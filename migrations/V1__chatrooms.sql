@@ -12,6 +12,7 @@ create table apps (
     name               text        not null collate "C" check (name ~ '^[A-Za-z0-9_.-]{1,64}$'),
     client_id          text        not null collate "C",
     client_secret_hash bytea       not null,
+    settings           jsonb       not null default '{}', -- what differs from the service's own settings
     created_at         timestamptz not null default date_trunc('milliseconds', now()),
     unique (org, name)
 );
@@ -122,4 +123,6 @@ create table mutes (
 );
 create unique index mutes_by_seq on mutes (app, chatroom, seq) include (username, ends_at);
 create index mutes_by_user on mutes (app, username, chatroom);
+-- Which rooms have ended mutes, and which mutes of a room have ended.
 create index mutes_by_end on mutes (ends_at) include (app, chatroom);
+create index mutes_by_room_end on mutes (app, chatroom, ends_at);

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 const DEFAULTS: &str = include_str!("../config/default.toml");
 
@@ -21,6 +21,7 @@ pub struct Settings {
     pub passwords: Passwords,
     pub limits: Limits,
     pub compat: Compat,
+    pub expiry: Sweep,
     pub purge: Sweep,
     pub log: Log,
 }
@@ -77,6 +78,8 @@ pub struct Limits {
     pub rooms_per_user: u32,
     pub rooms_per_app: u32,
     pub affiliations_in_detail: u32,
+    pub blocks_per_room: u32,
+    pub mutes_per_room: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -84,6 +87,46 @@ pub struct Limits {
 #[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Compat {
     pub max_batch: usize,
+    pub add_existing_member: AddExistingMember,
+    pub non_member_status: u16,
+}
+
+/// What adding one user who is in the room already is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AddExistingMember {
+    /// 400.
+    Error,
+    /// 200.
+    Ok,
+}
+
+/// What one app has differently from the service, as stored with the app. Absent: as the service has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Overrides {
+    #[serde(rename = "compat.max_batch", skip_serializing_if = "Option::is_none")]
+    pub max_batch: Option<usize>,
+    #[serde(rename = "compat.add_existing_member", skip_serializing_if = "Option::is_none")]
+    pub add_existing_member: Option<AddExistingMember>,
+    #[serde(rename = "compat.non_member_status", skip_serializing_if = "Option::is_none")]
+    pub non_member_status: Option<u16>,
+    #[serde(rename = "limits.rooms_per_user", skip_serializing_if = "Option::is_none")]
+    pub rooms_per_user: Option<u32>,
+    #[serde(rename = "limits.rooms_per_app", skip_serializing_if = "Option::is_none")]
+    pub rooms_per_app: Option<u32>,
+}
+
+/// The settings that apps can have differently, as they hold for one app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Rules {
+    pub max_batch: usize,
+    pub add_existing_member: AddExistingMember,
+    pub non_member_status: u16,
+    pub rooms_per_user: u32,
+    pub rooms_per_app: u32,
 }
 
 /// How often a background task looks for work, and how much it does in one transaction.
@@ -110,6 +153,37 @@ pub struct Log {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+impl Overrides {
+    /// Sets one of them by its name; an empty value takes it away again.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), Unusable> {
+        let wrong = || Unusable(format!("{name} cannot be {value}"));
+        match name {
+            "compat.max_batch" => self.max_batch = parse(value).ok_or_else(wrong)?,
+            "compat.non_member_status" => self.non_member_status = parse(value).ok_or_else(wrong)?,
+            "limits.rooms_per_user" => self.rooms_per_user = parse(value).ok_or_else(wrong)?,
+            "limits.rooms_per_app" => self.rooms_per_app = parse(value).ok_or_else(wrong)?,
+            "compat.add_existing_member" => {
+                self.add_existing_member = match value {
+                    "" => None,
+                    "error" => Some(AddExistingMember::Error),
+                    "ok" => Some(AddExistingMember::Ok),
+                    _ => return Err(wrong()),
+                }
+            }
+            _ => return Err(Unusable(format!("{name} is not a setting of an app"))),
+        }
+        if self.max_batch == Some(0) || self.non_member_status.is_some_and(|status| !matches!(status, 400 | 403)) {
+            return Err(wrong());
+        }
+        Ok(())
+    }
+}
+
+/// `Some(None)`: nothing; `None`: not what it should be.
+fn parse<T: std::str::FromStr>(value: &str) -> Option<Option<T>> {
+    if value.is_empty() { Some(None) } else { value.parse().ok().map(Some) }
 }
 
 /// Why the settings cannot be used, as a sentence for the operator.
@@ -147,11 +221,16 @@ impl Settings {
             ("limits.members_per_room", self.limits.members_per_room.into()),
             ("limits.default_maxusers", self.limits.default_maxusers.into()),
             ("compat.max_batch", self.compat.max_batch as u64),
+            ("expiry.every_ms", self.expiry.every_ms),
+            ("expiry.batch", self.expiry.batch.into()),
             ("purge.every_ms", self.purge.every_ms),
             ("purge.batch", self.purge.batch.into()),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(Unusable(format!("{name} must be at least 1")));
+        }
+        if !matches!(self.compat.non_member_status, 400 | 403) {
+            return Err(Unusable("compat.non_member_status must be 400 or 403".into()));
         }
         // Both are counted in PostgreSQL's integer.
         for (name, value) in [
@@ -163,6 +242,17 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// The settings as they hold for an app.
+    pub fn rules(&self, overrides: &Overrides) -> Rules {
+        Rules {
+            max_batch: overrides.max_batch.unwrap_or(self.compat.max_batch),
+            add_existing_member: overrides.add_existing_member.unwrap_or(self.compat.add_existing_member),
+            non_member_status: overrides.non_member_status.unwrap_or(self.compat.non_member_status),
+            rooms_per_user: overrides.rooms_per_user.unwrap_or(self.limits.rooms_per_user),
+            rooms_per_app: overrides.rooms_per_app.unwrap_or(self.limits.rooms_per_app),
+        }
     }
 
     /// The database's URL; there is no default for it.
@@ -203,7 +293,7 @@ impl Sweep {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Settings, config::ConfigError> {
+    fn read(text: &str) -> Result<Settings, config::ConfigError> {
         config::Config::builder()
             .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml))
             .add_source(config::File::from_str(text, config::FileFormat::Toml))
@@ -213,31 +303,52 @@ mod tests {
 
     #[test]
     fn the_defaults_are_whole_and_usable() {
-        parse("").expect("readable").check().expect("usable");
+        read("").expect("readable").check().expect("usable");
     }
 
     #[test]
     fn a_misspelt_setting_is_refused() {
-        let error = parse("[server]\nprot = 1").expect_err("refused").to_string();
+        let error = read("[server]\nprot = 1").expect_err("refused").to_string();
         assert!(error.contains("prot"), "{error}");
     }
 
     #[test]
+    fn an_app_may_differ_where_it_says_so() {
+        let mut settings = read("").expect("readable");
+        settings.limits.rooms_per_user = 7;
+        let mut overrides = Overrides::default();
+        overrides.set("compat.max_batch", "100").expect("legal");
+        overrides.set("compat.add_existing_member", "ok").expect("legal");
+        let rules = settings.rules(&overrides);
+        assert_eq!((rules.max_batch, rules.add_existing_member, rules.rooms_per_user), (100, AddExistingMember::Ok, 7));
+        overrides.set("compat.max_batch", "").expect("taken away");
+        assert_eq!(settings.rules(&overrides).max_batch, 60);
+        for (name, value) in [
+            ("compat.max_batch", "0"),
+            ("compat.non_member_status", "404"),
+            ("compat.add_existing_member", "yes"),
+            ("server.port", "1"),
+        ] {
+            assert!(overrides.clone().set(name, value).is_err(), "{name}={value}");
+        }
+    }
+
+    #[test]
     fn a_limit_of_zero_is_refused_by_name() {
-        let error = parse("[compat]\nmax_batch = 0").expect("readable").check().expect_err("refused");
+        let error = read("[compat]\nmax_batch = 0").expect("readable").check().expect_err("refused");
         assert_eq!(error.to_string(), "settings: compat.max_batch must be at least 1");
     }
 
     #[test]
     fn printed_settings_show_no_secret() {
-        let settings = parse("[auth]\nsecret = 'hush-hush'\n[database]\nurl = 'postgres://u:pw@h/d'").expect("readable");
+        let settings = read("[auth]\nsecret = 'hush-hush'\n[database]\nurl = 'postgres://u:pw@h/d'").expect("readable");
         let printed = format!("{settings:?}");
         assert!(!printed.contains("hush-hush") && !printed.contains("pw@h"), "{printed}");
     }
 
     #[test]
     fn short_token_secrets_are_for_development_only() {
-        let mut settings = parse("[auth]\nsecret = 'short'\nprevious_secrets = 'a, ,b'").expect("readable");
+        let mut settings = read("[auth]\nsecret = 'short'\nprevious_secrets = 'a, ,b'").expect("readable");
         assert!(settings.token_secrets().is_err());
         settings.server.development = true;
         assert_eq!(settings.token_secrets().expect("usable"), ["short", "a", "b"]);

@@ -67,7 +67,19 @@ pub enum Error {
 
     /// Nobody of those named is in the room (or on the list that was meant).
     #[error("users [{}] are not members of this group!", .users.join(", "))]
-    NotMembers { users: Vec<String> },
+    NotMembers { users: Vec<String>, status: u16 },
+    /// Making an admin of somebody who is not in the room.
+    #[error("user: {user} doesn't exist in group: {room}")]
+    NotInRoom { user: String, room: String },
+    /// The same for a new owner.
+    #[error("user: {user} doesn't exist in group: {room}")]
+    NewOwnerNotInRoom { user: String, room: String },
+    /// The new owner is the old one.
+    #[error("new owner and old owner are the same")]
+    OwnerAlready,
+    /// Taking the standing of an admin from somebody who is none.
+    #[error("user:{user} is not admin of group:{room}")]
+    NotAdmin { user: String, room: String },
     /// Adding somebody who is in already.
     #[error("can not join this group, reason:user: {user} already in group: {room}")]
     AlreadyMember { user: String, room: String },
@@ -129,7 +141,11 @@ impl Error {
             E::AccountNotFound           => (404, "service_resource_not_found",         "UserNotFoundException"),
             E::UsernameTaken { .. }      => (400, "duplicate_unique_property_exists",   "DuplicateUniquePropertyExistsException"),
 
-            E::NotMembers { .. }         => (400, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
+            E::NotMembers { status, .. } => (*status, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
+            E::NotInRoom { .. }          => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),
+            E::NewOwnerNotInRoom { .. }  => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
+            E::OwnerAlready              => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
+            E::NotAdmin { .. }           => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
             E::AlreadyMember { .. }      => (400, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
             E::Blocked { .. }            => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
             E::RoomFull                  => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),

@@ -14,5 +14,6 @@ pub mod chatroom;
 pub mod error;
 pub mod server;
 
+pub mod expiry;
 pub mod migrations;
 pub mod purge;

@@ -72,6 +72,14 @@ enum AppCommand {
     },
     /// List all apps.
     List,
+    /// Set what an app has differently from the service, as KEY=VALUE; KEY= takes it away again.
+    Set {
+        /// The app, as ORG/APP.
+        app: String,
+        /// For example compat.max_batch=100; `config/default.toml` tells which there are.
+        #[arg(required = true)]
+        settings: Vec<String>,
+    },
     /// Give an app another client secret, and print it this once. Tokens stay good.
     RotateSecret {
         /// The app, as ORG/APP.
@@ -152,8 +160,18 @@ async fn app(settings: &Settings, command: AppCommand) -> Result<ExitCode, Failu
         }
         AppCommand::List => {
             for (app, client_id) in apps::list(&db).await? {
-                println!("{}/{}  application {}  client_id {client_id}", app.org, app.name, app.uuid);
+                let overrides = serde_json::to_string(&app.overrides.0)?;
+                println!("{}/{}  application {}  client_id {client_id}  settings {overrides}", app.org, app.name, app.uuid);
             }
+        }
+        AppCommand::Set { app, settings } => {
+            let app = find(&db, &app).await?;
+            let mut overrides = app.overrides.0;
+            for setting in &settings {
+                let (key, value) = setting.split_once('=').ok_or_else(|| format!("{setting}: a setting is KEY=VALUE"))?;
+                overrides.set(key, value)?;
+            }
+            apps::set_overrides(&db, app.id, overrides).await?;
         }
         AppCommand::RotateSecret { app } => {
             let app = find(&db, &app).await?;

@@ -12,10 +12,11 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::cursor::Cursors;
 use crate::api::{self, State};
 use crate::auth::{Keys, Passwords};
 use crate::config::{self, Settings};
-use crate::{purge, telemetry};
+use crate::{expiry, purge, telemetry};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -46,6 +47,7 @@ impl Service {
     pub fn new(settings: Settings) -> Result<Self, Failure> {
         let db = pool(&settings.database, settings.database_url()?)?;
         let keys = Keys::new(&settings.token_secrets()?);
+        let cursors = Cursors::new(&settings.token_secrets()?);
         let passwords = Passwords::new(&settings.passwords).map_err(|error| format!("settings: passwords: {error}"))?;
         let listener = TcpListener::bind((settings.server.host.as_str(), settings.server.port))
             .map_err(|error| format!("cannot listen on {}:{}: {error}", settings.server.host, settings.server.port))?;
@@ -56,12 +58,16 @@ impl Service {
         let stop = CancellationToken::new();
         let mut background = JoinSet::new();
         in_background(&mut background, {
+            let (db, settings, stop) = (db.clone(), settings.expiry.clone(), stop.clone());
+            move || expiry::run(db, settings, stop)
+        });
+        in_background(&mut background, {
             let (db, settings, stop) = (db.clone(), settings.purge.clone(), stop.clone());
             move || purge::run(db, settings, stop)
         });
         background.spawn(upkeep(stop.clone()));
 
-        let state = Data::new(State::new(db.clone(), keys, passwords, settings));
+        let state = Data::new(State::new(db.clone(), keys, passwords, cursors, settings));
         let server = serve(listener, state)?;
         Ok(Self { address, server, background, stop, db })
     }

@@ -17,12 +17,15 @@ use super::body::Body;
 use super::reply::{Params, Reply, UserReply};
 use crate::chatroom::apps::App;
 use crate::chatroom::{Names, RoomKey, rooms};
+use crate::config::Rules;
 use crate::error::Error;
 
 /// A request to an app that exists. Whether it may act there is not known yet.
 pub struct Visit {
     /// The app.
     pub app: Arc<App>,
+    /// The settings as they hold for the app.
+    pub rules: Rules,
     /// What every call works with.
     pub state: Data<State>,
     http: HttpRequest,
@@ -77,7 +80,8 @@ impl Visit {
             let rest = http.uri().path().splitn(4, '/').nth(3).unwrap_or_default().to_owned();
             return Err(Error::AppNotFound { org: segments.org_name, app: segments.app_name, rest });
         };
-        Ok(Self { app, state, http, segments, body: Bytes::new(), started })
+        let rules = state.settings.rules(&app.overrides);
+        Ok(Self { app, rules, state, http, segments, body: Bytes::new(), started })
     }
 
     /// The literal `Bearer`, a blank, and a token of this app.
@@ -159,14 +163,22 @@ impl Call {
         self.batch(self.body()?.texts("usernames")?, limit).await
     }
 
+    /// The one user that the body names in `field`.
+    pub fn user_in_body(&self, field: &str) -> Result<Names, Error> {
+        match self.body()?.get(field) {
+            Some(serde_json::Value::String(name)) if !name.is_empty() => Ok(Names::new([name])),
+            _ => Err(Error::missing(field)),
+        }
+    }
+
     /// The distinct names among `names`, empty ones left out. More than `compat.max_batch`, repeated ones counted, are
     /// refused with the call's own sentence `limit`, unless the room does not exist: that comes first.
-    async fn batch(&self, mut names: Vec<String>, limit: &'static str) -> Result<Names, Error> {
+    pub async fn batch(&self, mut names: Vec<String>, limit: &'static str) -> Result<Names, Error> {
         names.retain(|name| !name.is_empty());
         if names.is_empty() {
             return Err(Error::missing("usernames"));
         }
-        let max = self.state.settings.compat.max_batch;
+        let max = self.rules.max_batch;
         if names.len() > max {
             rooms::require(&self.state.db, &self.room()).await?;
             return Err(Error::TooManyNames { limit, max });
@@ -176,6 +188,11 @@ impl Call {
 
     fn user_segment(&self) -> &str {
         self.segments.usernames.as_deref().unwrap_or_default()
+    }
+
+    /// That none of `users` is in the room (or on the list that was meant).
+    pub fn not_members(&self, users: Vec<String>) -> Error {
+        Error::NotMembers { users, status: self.rules.non_member_status }
     }
 
     /// The query string, as it is to be echoed and asked.

@@ -19,9 +19,12 @@ const MAX_CUSTOM: usize = 8192;
 const MAX_DETAILS: usize = 100;
 
 pub fn routes(config: &mut ServiceConfig) {
-    config
-        .service(at("/chatrooms").route(web::post().to(create)))
-        .service(at("/chatrooms/{chatroom_id}").route(web::get().to(details)).route(web::delete().to(delete)));
+    config.service(at("/chatrooms").route(web::post().to(create))).service(
+        at("/chatrooms/{chatroom_id}")
+            .route(web::get().to(details))
+            .route(web::put().to(transfer))
+            .route(web::delete().to(delete)),
+    );
 }
 
 #[derive(Serialize)]
@@ -32,8 +35,7 @@ struct Created {
 async fn create(call: Call) -> Result<Reply<Created>, Error> {
     let app_key = format!("{}#{}", call.app.org, call.app.name);
     let room = new_room(&call)?;
-    let limits = &call.state.settings.limits;
-    let quota = Quota { rooms_per_app: limits.rooms_per_app, rooms_per_user: limits.rooms_per_user };
+    let quota = Quota { rooms_per_app: call.rules.rooms_per_app, rooms_per_user: call.rules.rooms_per_user };
     let id = rooms::create(&call.state.db, &AppKey { app: call.app.id, text: &app_key }, &room, quota).await?;
     Ok(call.reply(Created { id }))
 }
@@ -140,6 +142,18 @@ async fn details(call: Call) -> Result<Reply<Vec<RoomDetail>>, Error> {
     }
     let count = found.len();
     Ok(call.reply(found.into_iter().map(RoomDetail::from).collect()).count(count))
+}
+
+#[derive(Serialize)]
+struct Transferred {
+    newowner: bool,
+}
+
+/// Makes another member the owner.
+async fn transfer(call: Call) -> Result<Reply<Transferred>, Error> {
+    let new_owner = call.user_in_body("newowner")?;
+    rooms::transfer(&call.state.db, &call.room(), &new_owner).await?;
+    Ok(call.reply(Transferred { newowner: true }))
 }
 
 #[derive(Serialize)]

@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use super::at;
 use super::call::Call;
-use super::paging::Page;
+use super::paging::{self, Page};
 use super::reply::Reply;
-use crate::chatroom::members::{self, Added, Removed};
+use crate::chatroom::members::{self, Added, Order, Removed};
 use crate::chatroom::{Names, RoomKey};
+use crate::config::AddExistingMember;
 use crate::error::Error;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -32,14 +33,37 @@ impl Affiliation {
     }
 }
 
-/// E1: the members, page by page.
-async fn list(call: Call) -> Result<Reply<Vec<Affiliation>>, Error> {
-    let page = Page::of(&call.params());
+/// E1: the members, page by page. The same path has a second form, told by its query.
+async fn list(call: Call) -> Result<HttpResponse, Error> {
+    let http = call.http().clone();
+    let params = call.params();
+    let by_number = params.first("pagenum").is_some() || params.first("pagesize").is_some();
+    let by_cursor = params.first("limit").is_some() || params.first("cursor").is_some();
+    if params.first("version") == Some("v3") || (by_cursor && !by_number) {
+        return Ok(list_by_cursor(call).await?.respond_to(&http));
+    }
+    let page = Page::of(&params);
     let members::Page { owner, members } = members::page(&call.state.db, &call.room(), page.skip, page.size).await?;
     let affiliations = Affiliation::list(owner, members);
     let count = affiliations.len();
-    Ok(call.reply(affiliations).count(count))
+    Ok(call.reply(affiliations).count(count).respond_to(&http))
 }
+
+/// The second form: names only, the owner left out, the latest first unless `sort=asc`.
+async fn list_by_cursor(call: Call) -> Result<Reply<Vec<String>>, Error> {
+    let (room, params) = (call.room(), call.params());
+    let order = if params.first("sort") == Some("asc") { Order::Oldest } else { Order::Newest };
+    let scope = format!("members/{}/{}/{order:?}", room.app, room.given());
+    let after = call.state.cursors.read(&scope, &params)?;
+    let limit = paging::limit(&params, MAX_MEMBERS, MAX_MEMBERS);
+    let members::Slice { members, next } = members::slice(&call.state.db, &room, order, after, limit).await?;
+    let next = next.map(|place| call.state.cursors.write(&scope, place));
+    let count = members.len();
+    Ok(call.reply(members).count(count).cursor(next))
+}
+
+/// The most members that a page by cursor has, and how many it has where no limit is named.
+const MAX_MEMBERS: i64 = 1000;
 
 #[derive(Serialize)]
 struct AddedOne {
@@ -53,8 +77,8 @@ struct AddedOne {
 async fn add_one(call: Call) -> Result<Reply<AddedOne>, Error> {
     let (room, names) = (call.room(), call.single_user()?);
     let user = names.given()[0].clone();
-    let added = members::add(&call.state.db, &room, &names, call.state.settings.limits.rooms_per_user).await?;
-    if added == [Added::Already] {
+    let added = members::add(&call.state.db, &room, &names, call.rules.rooms_per_user).await?;
+    if added == [Added::Already] && call.rules.add_existing_member == AddExistingMember::Error {
         return Err(Error::AlreadyMember { user, room: room.given().into() });
     }
     Ok(call.reply(AddedOne { result: true, action: "add_member", id: room.given().into(), user }))
@@ -71,7 +95,7 @@ struct AddedSeveral {
 async fn add_several(call: Call) -> Result<Reply<AddedSeveral>, Error> {
     let names = call.users_in_body("addMembers: addMembers number more than maxSize").await?;
     let room = call.room();
-    members::add(&call.state.db, &room, &names, call.state.settings.limits.rooms_per_user).await?;
+    members::add(&call.state.db, &room, &names, call.rules.rooms_per_user).await?;
     let newmembers = names.given().to_vec();
     Ok(call.reply(AddedSeveral { newmembers, action: "add_member", id: room.given().into() }))
 }
@@ -106,7 +130,7 @@ async fn remove_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<R
         if removed.contains(&Removed::Owner) {
             return Err(Error::OwnerIsProtected);
         }
-        return Err(Error::NotMembers { users: names.given().to_vec() });
+        return Err(call.not_members(names.given().to_vec()));
     }
     let removal = |(user, removed): (&String, Removed)| Removal {
         result: removed == Removed::Out,

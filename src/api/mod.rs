@@ -8,11 +8,17 @@ pub mod call;
 pub mod paging;
 pub mod reply;
 
+pub mod cursor;
+
+mod admins;
+mod blocks;
 mod chatrooms;
 mod health;
 mod members;
+mod mutes;
 mod tokens;
 mod users;
+mod whitelist;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +27,7 @@ use actix_web::{Resource, web};
 use moka::future::Cache;
 use sqlx::PgPool;
 
+use self::cursor::Cursors;
 use crate::auth::{Keys, Passwords};
 use crate::chatroom::apps::{self, App};
 use crate::config::Settings;
@@ -40,6 +47,8 @@ pub struct State {
     pub keys: Keys,
     /// How users' passwords are hashed.
     pub passwords: Passwords,
+    /// How places in lists are handed out.
+    pub cursors: Cursors,
     /// The settings of this process.
     pub settings: Settings,
     apps: Cache<(String, String), Option<Arc<App>>>,
@@ -47,9 +56,9 @@ pub struct State {
 
 impl State {
     /// The state of a service that has just started.
-    pub fn new(db: PgPool, keys: Keys, passwords: Passwords, settings: Settings) -> Self {
+    pub fn new(db: PgPool, keys: Keys, passwords: Passwords, cursors: Cursors, settings: Settings) -> Self {
         let apps = Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build();
-        Self { db, keys, passwords, settings, apps }
+        Self { db, keys, passwords, cursors, settings, apps }
     }
 
     /// The app of that name, asked for once a second at most.
@@ -71,6 +80,10 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(tokens::routes)
                 .configure(users::routes)
                 .configure(members::routes)
+                .configure(admins::routes)
+                .configure(blocks::routes)
+                .configure(whitelist::routes)
+                .configure(mutes::routes)
                 .configure(chatrooms::routes)
                 .default_service(web::to(unknown_path)),
         )

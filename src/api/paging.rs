@@ -1,4 +1,4 @@
-//! Pages by number, as the paged lists ask for them.
+//! Pages, as lists are asked for them: by number, or by a cursor and a limit.
 
 use super::reply::Params;
 
@@ -23,6 +23,13 @@ impl Page {
         let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         Self { skip: bounded(skip), size: bounded(size) }
     }
+}
+
+/// How many entries a page by cursor has: `limit`, but at most `max`. No value is an error: what makes no sense counts
+/// as absent.
+pub fn limit(params: &Params, default: i64, max: i64) -> i64 {
+    let wanted = number(params.first("limit")).filter(|limit| *limit > 0);
+    wanted.map_or(default, |limit| i64::try_from(limit).unwrap_or(i64::MAX)).min(max)
 }
 
 /// Digits of any length; more than 64 bits hold is as good as endless.

@@ -22,16 +22,29 @@ pub struct Reply<D> {
     action: Option<&'static str>,
     data: D,
     count: Option<usize>,
+    cursor: Option<String>,
 }
 
 impl<D> Reply<D> {
     pub(super) fn new(call: Call, data: D) -> Self {
-        Self { call, action: None, data, count: None }
+        Self { call, action: None, data, count: None, cursor: None }
     }
 
     /// Adds how many elements the answer has.
     pub fn count(mut self, count: usize) -> Self {
         self.count = Some(count);
+        self
+    }
+
+    /// Adds where the next page begins, if there is one.
+    pub fn cursor(mut self, cursor: Option<String>) -> Self {
+        self.cursor = cursor;
+        self
+    }
+
+    /// Names another action than the HTTP method.
+    pub fn action(mut self, action: &'static str) -> Self {
+        self.action = Some(action);
         self
     }
 }
@@ -55,6 +68,7 @@ impl<D: Serialize> Responder for Reply<D> {
             organization: Some(&call.app.org),
             application_name: Some(&call.app.name),
             count: self.count,
+            cursor: self.cursor,
         })
     }
 }
@@ -103,6 +117,7 @@ impl<E: Serialize, D: Serialize> Responder for UserReply<E, D> {
             duration: call.duration_ms(),
             organization: (!self.of_one).then_some(&*call.app.org),
             application_name: (!self.of_one).then_some(&*call.app.name),
+            cursor: None,
         })
     }
 }
@@ -130,6 +145,8 @@ struct Envelope<'a, E, D> {
     application_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
 }
 
 /// The query string: keys in the seed's order, each with all its values, as texts.

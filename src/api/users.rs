@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::at;
 use super::body::Body;
 use super::call::Call;
-use super::reply::UserReply;
+use super::paging::Page;
+use super::reply::{Reply, UserReply};
 use crate::chatroom::users::{self, Registration, User};
 use crate::chatroom::{MAX_NAME_BYTES, is_username, unix_ms};
 use crate::error::Error;
@@ -27,7 +28,8 @@ const MAX_NICKNAME: usize = 100;
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(at("/users").route(web::post().to(register)))
-        .service(at("/users/{usernames}").route(web::get().to(get)).route(web::delete().to(delete)));
+        .service(at("/users/{usernames}").route(web::get().to(get)).route(web::delete().to(delete)))
+        .service(at("/users/{usernames}/joined_chatrooms").route(web::get().to(joined)));
 }
 
 #[derive(Serialize)]
@@ -177,6 +179,28 @@ async fn get(call: Call) -> Result<UserReply<Entity>, Error> {
 async fn delete(call: Call) -> Result<UserReply<Entity>, Error> {
     let user = users::delete(&call.state.db, call.app.id, &call.user()).await?.ok_or(Error::AccountNotFound)?;
     Ok(call.user_reply(entities(vec![user])))
+}
+
+#[derive(Serialize)]
+struct JoinedRoom {
+    id: String,
+    name: String,
+}
+
+/// How many rooms are answered where no page is named.
+const LATEST_ROOMS: i64 = 500;
+
+/// The rooms that a user is in, the latest joined first.
+async fn joined(call: Call) -> Result<Reply<Vec<JoinedRoom>>, Error> {
+    let params = call.params();
+    let page = match (params.first("pagenum"), params.first("pagesize")) {
+        (None, None) => Page { skip: 0, size: LATEST_ROOMS },
+        _ => Page::of(&params),
+    };
+    let rooms = users::joined(&call.state.db, call.app.id, &call.user(), page.skip, page.size).await?;
+    let count = rooms.len();
+    let rooms = rooms.into_iter().map(|room| JoinedRoom { id: room.id, name: room.name }).collect();
+    Ok(call.reply(rooms).count(count))
 }
 
 fn entities(users: Vec<User>) -> Vec<Entity> {

@@ -1,7 +1,10 @@
 //! Apps: the tenants. They are made by the operator and never deleted.
 
 use sqlx::PgPool;
+use sqlx::types::Json;
 use uuid::Uuid;
+
+use crate::config::Overrides;
 
 use crate::error::Error;
 
@@ -16,6 +19,8 @@ pub struct App {
     pub org: String,
     /// The second half of the app key.
     pub name: String,
+    /// What it has differently from the service.
+    pub overrides: Json<Overrides>,
 }
 
 /// What a client must know to be given a token.
@@ -39,7 +44,7 @@ pub async fn create(db: &PgPool, uuid: Uuid, org: &str, name: &str, credentials:
     )
     .fetch_optional(db)
     .await?;
-    Ok(id.map(|id| App { id, uuid, org: org.into(), name: name.into() }))
+    Ok(id.map(|id| App { id, uuid, org: org.into(), name: name.into(), overrides: Json::default() }))
 }
 
 /// The app of that name.
@@ -47,15 +52,33 @@ pub async fn find(db: &PgPool, org: &str, name: &str) -> Result<Option<App>, Err
     if !is_app_name(org) || !is_app_name(name) {
         return Ok(None);
     }
-    Ok(sqlx::query_as!(App, "select id, uuid, org, name from apps where org = $1 and name = $2", org, name)
-        .fetch_optional(db)
-        .await?)
+    Ok(sqlx::query_as!(
+        App,
+        r#"select id, uuid, org, name, settings as "overrides: _" from apps where org = $1 and name = $2"#,
+        org,
+        name,
+    )
+    .fetch_optional(db)
+    .await?)
 }
 
-/// All apps, by name.
+/// All apps, by name, each with its client id.
 pub async fn list(db: &PgPool) -> Result<Vec<(App, String)>, Error> {
-    let rows = sqlx::query!("select id, uuid, org, name, client_id from apps order by org, name").fetch_all(db).await?;
-    Ok(rows.into_iter().map(|row| (App { id: row.id, uuid: row.uuid, org: row.org, name: row.name }, row.client_id)).collect())
+    let rows = sqlx::query!(
+        r#"select id, uuid, org, name, settings as "overrides: Json<Overrides>", client_id from apps order by org, name"#
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (App { id: row.id, uuid: row.uuid, org: row.org, name: row.name, overrides: row.overrides }, row.client_id))
+        .collect())
+}
+
+/// Puts other settings in the place of the app's.
+pub async fn set_overrides(db: &PgPool, app: i32, overrides: Overrides) -> Result<(), Error> {
+    sqlx::query!("update apps set settings = $2 where id = $1", app, Json(overrides) as _).execute(db).await?;
+    Ok(())
 }
 
 /// The credentials of an app.

@@ -1,6 +1,8 @@
 //! The one way in for every change of a room: lock the room's row, then check and act in the statements that follow,
 //! then commit.
 //!
+//! What the room's own row says (counts, numbers, owner) is changed in memory and written back once, at the end.
+//!
 //! The order matters. In READ COMMITTED a statement that waited for a lock goes on with the snapshot it started with:
 //! a statement that locks and acts at once can decide on what was true before the wait. The statements after the lock
 //! see everything that earlier holders of the lock have committed, and nobody else changes the room meanwhile.
@@ -13,25 +15,30 @@ use crate::error::Error;
 /// How often a change is made anew when PostgreSQL ends it in favour of another transaction.
 const RETRIES: u32 = 5;
 
-/// A change under way: the transaction, and the room as it was when its row was locked.
+/// A change under way.
 pub struct Change {
     transaction: Transaction<'static, Postgres>,
-    /// The room that is being changed.
+    /// Which room it is.
+    pub key: RoomKey,
+    /// The room's row: as it was when it was locked, and as it is written back at the end.
     pub room: Room,
 }
 
-/// The locked row of a room.
+/// What the row of a room says that changes of its lists read and write.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Room {
-    /// Which room it is.
-    pub key: RoomKey,
     /// The owner, one of the members.
     pub owner: String,
     /// How many members there may be, the owner counted.
     pub maxusers: i32,
     /// How many there are.
     pub member_count: i32,
-    /// The last number given out to a row of the five lists.
+    /// Whether the whole room is muted.
+    pub mute_all: bool,
+    /// The last number given out to a row of the five lists; see [`Change::numbers`].
     pub last_seq: i64,
+    /// Gone for everybody, from the commit on.
+    pub deleted: bool,
 }
 
 /// How a user stands to a room that is being changed.
@@ -58,36 +65,53 @@ pub async fn change<T>(db: &PgPool, key: &RoomKey, act: impl AsyncFn(&mut Change
 
 async fn attempt<T>(db: &PgPool, key: &RoomKey, act: impl AsyncFn(&mut Change) -> Result<T, Error>) -> Result<T, Error> {
     let mut transaction = begin(db).await?;
-    let room = lock(&mut transaction, key).await?;
-    let mut change = Change { transaction, room };
+    let locked = lock(&mut transaction, key).await?;
+    let mut change = Change { transaction, key: key.clone(), room: locked.clone() };
     let done = act(&mut change).await;
-    match done {
-        Ok(_) => change.transaction.commit().await?,
+    if done.is_err() {
         // A failed rollback has nothing to add: the connection is gone, and the transaction with it.
-        Err(_) => drop(change.transaction.rollback().await),
+        drop(change.transaction.rollback().await);
+        return done;
     }
+    if change.room != locked {
+        write_back(&mut change).await?;
+    }
+    change.transaction.commit().await?;
     done
 }
 
 /// Locks the room's row. `no key update` and not `update`: rows that refer to the room may be written meanwhile.
 async fn lock(transaction: &mut PgConnection, key: &RoomKey) -> Result<Room, Error> {
-    let row = sqlx::query!(
-        "select owner, maxusers, member_count, last_seq
-         from chatrooms where app = $1 and id = $2 and deleted_at is null
-         for no key update",
+    sqlx::query_as!(
+        Room,
+        r#"select owner, maxusers, member_count, mute_all, last_seq, false as "deleted!"
+           from chatrooms where app = $1 and id = $2 and deleted_at is null
+           for no key update"#,
         key.app,
         key.id(),
     )
     .fetch_optional(transaction)
     .await?
-    .ok_or_else(|| key.not_found())?;
-    Ok(Room {
-        key: key.clone(),
-        owner: row.owner,
-        maxusers: row.maxusers,
-        member_count: row.member_count,
-        last_seq: row.last_seq,
-    })
+    .ok_or_else(|| key.not_found())
+}
+
+async fn write_back(change: &mut Change) -> Result<(), Error> {
+    let Change { transaction, key, room } = change;
+    sqlx::query!(
+        "update chatrooms
+         set owner = $3, member_count = $4, mute_all = $5, last_seq = $6, deleted_at = case when $7 then now() end
+         where app = $1 and id = $2",
+        key.app,
+        key.id(),
+        room.owner,
+        room.member_count,
+        room.mute_all,
+        room.last_seq,
+        room.deleted,
+    )
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
 }
 
 /// Serialization failure or deadlock.
@@ -105,11 +129,21 @@ impl Change {
         &mut self.transaction
     }
 
+    /// Takes `count` numbers for new rows of a list, and returns the last one before them.
+    ///
+    /// They tell the order in which rows came. Only the holder of the room's lock takes some, so that they are in the
+    /// order of commits: a reader who has seen one never misses a smaller one.
+    pub fn numbers(&mut self, count: usize) -> i64 {
+        let before = self.room.last_seq;
+        self.room.last_seq += i64::try_from(count).unwrap_or(i64::MAX);
+        before
+    }
+
     /// How each of `names` stands to the room, place by place.
     ///
     /// Each name is looked up by itself (`limit 1` keeps the planner from reading the whole room instead).
     pub async fn standing(&mut self, names: &Names) -> Result<Vec<Standing>, Error> {
-        let Self { transaction, room } = self;
+        let Self { transaction, key, .. } = self;
         let rows = sqlx::query!(
             r#"
             select member.found is not null as "member!", block.found is not null as "blocked!"
@@ -124,8 +158,8 @@ impl Change {
             ) block on true
             order by place
             "#,
-            room.key.app,
-            room.key.id(),
+            key.app,
+            key.id(),
             names.stored(),
         )
         .fetch_all(&mut **transaction)

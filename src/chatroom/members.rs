@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, PgPool};
 
-use super::change::{Change, Room, change};
+use super::change::{Change, change};
 use super::{Names, RoomKey, users};
 use crate::error::Error;
 
@@ -35,6 +35,80 @@ pub async fn page(db: &PgPool, key: &RoomKey, skip: i64, size: i64) -> Result<Pa
     .await?
     .ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })?;
     Ok(Page { owner: with_owner.then_some(row.owner), members: row.members })
+}
+
+/// Members besides the owner, on one side of a place in the order in which they came.
+pub struct Slice {
+    /// Their names.
+    pub members: Vec<String>,
+    /// The place of the last of them, if more follow.
+    pub next: Option<i64>,
+}
+
+/// The order in which members are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Who came first is first.
+    Oldest,
+    /// Who came last is first.
+    Newest,
+}
+
+/// Reads `size` members who come behind the place `after`. However far that is, the cost is the same.
+pub async fn slice(db: &PgPool, key: &RoomKey, order: Order, after: Option<i64>, size: i64) -> Result<Slice, Error> {
+    // One more than asked for tells whether more follow.
+    let (mut seqs, mut members) = match order {
+        Order::Oldest => {
+            let rows = sqlx::query!(
+                r#"
+                select page.seq as "seq?", page.username as "username?"
+                from chatrooms left join lateral (
+                    select seq, username from members
+                    where members.app = $1 and members.chatroom = $2 and username <> owner and seq > $3
+                    order by seq limit $4
+                ) page on true
+                where app = $1 and id = $2 and deleted_at is null
+                order by page.seq
+                "#,
+                key.app,
+                key.id(),
+                after.unwrap_or(0),
+                size + 1,
+            )
+            .fetch_all(db)
+            .await?;
+            rows.into_iter().map(|row| (row.seq, row.username)).unzip::<_, _, Vec<_>, Vec<_>>()
+        }
+        Order::Newest => {
+            let rows = sqlx::query!(
+                r#"
+                select page.seq as "seq?", page.username as "username?"
+                from chatrooms left join lateral (
+                    select seq, username from members
+                    where members.app = $1 and members.chatroom = $2 and username <> owner and seq < $3
+                    order by seq desc limit $4
+                ) page on true
+                where app = $1 and id = $2 and deleted_at is null
+                order by page.seq desc
+                "#,
+                key.app,
+                key.id(),
+                after.unwrap_or(i64::MAX),
+                size + 1,
+            )
+            .fetch_all(db)
+            .await?;
+            rows.into_iter().map(|row| (row.seq, row.username)).unzip()
+        }
+    };
+    if seqs.is_empty() {
+        return Err(Error::RoomNotFoundOnRead { room: key.given().into() });
+    }
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let more = seqs.len() > size;
+    seqs.truncate(size);
+    members.truncate(size);
+    Ok(Slice { members: members.into_iter().flatten().collect(), next: seqs.last().copied().flatten().filter(|_| more) })
 }
 
 /// What adding a user came to.
@@ -91,23 +165,18 @@ pub async fn add(db: &PgPool, key: &RoomKey, names: &Names, rooms_per_user: u32)
 
 /// Seats `newcomers`, who are not in the room yet, and counts them.
 async fn insert(change: &mut Change, newcomers: &[String]) -> Result<(), Error> {
-    let Room { key, last_seq, .. } = &change.room;
-    sqlx::query!(
-        "with newcomers as (
-             insert into members (app, chatroom, username, seq)
-             select $1, $2, username, $3 + place from unnest($4::text[]) with ordinality given (username, place)
-             returning 1
-         )
-         update chatrooms set member_count = member_count + arrived.number, last_seq = last_seq + arrived.number
-         from (select count(*)::integer as number from newcomers) arrived
-         where app = $1 and id = $2",
+    let (key, before) = (change.key.clone(), change.numbers(newcomers.len()));
+    let seated = sqlx::query!(
+        "insert into members (app, chatroom, username, seq)
+         select $1, $2, username, $3 + place from unnest($4::text[]) with ordinality given (username, place)",
         key.app,
-        key.id().to_owned(),
-        *last_seq,
+        key.id(),
+        before,
         newcomers,
     )
     .execute(change.connection())
     .await?;
+    change.room.member_count += count(seated.rows_affected());
     Ok(())
 }
 
@@ -153,21 +222,21 @@ pub async fn remove(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<Rem
 
 /// Unseats `leavers`, who are in the room and do not own it, and counts them.
 pub(super) async fn delete(change: &mut Change, leavers: &[String]) -> Result<(), Error> {
-    let key = change.room.key.clone();
-    sqlx::query!(
-        "with leavers as (
-             delete from members where app = $1 and chatroom = $2 and username = any($3::text[]) returning 1
-         )
-         update chatrooms set member_count = member_count - gone.number
-         from (select count(*)::integer as number from leavers) gone
-         where app = $1 and id = $2",
+    let key = change.key.clone();
+    let gone = sqlx::query!(
+        "delete from members where app = $1 and chatroom = $2 and username = any($3::text[])",
         key.app,
         key.id(),
         leavers,
     )
     .execute(change.connection())
     .await?;
+    change.room.member_count -= count(gone.rows_affected());
     Ok(())
+}
+
+fn count(rows: u64) -> i32 {
+    i32::try_from(rows).unwrap_or(i32::MAX)
 }
 
 /// Removes up to `batch` members of a deleted room, its owner excepted, and returns how many it were.

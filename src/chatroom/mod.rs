@@ -4,11 +4,15 @@
 //! Locks are taken in one order everywhere: apps, then rooms by key, then users by name. Nobody who holds a user's row
 //! asks for a room's.
 
+pub mod admins;
 pub mod apps;
+pub mod blocks;
 pub mod change;
 pub mod members;
+pub mod mutes;
 pub mod rooms;
 pub mod users;
+pub mod whitelist;
 
 use sqlx::{PgPool, Postgres, Transaction};
 use time::OffsetDateTime;

@@ -6,8 +6,8 @@
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::change::{Change, change};
-use super::{Names, RoomKey, begin, members, users};
+use super::change::change;
+use super::{Names, RoomKey, admins, begin, members, users, whitelist};
 use crate::error::Error;
 
 /// A room to be made.
@@ -186,16 +186,39 @@ pub async fn require(db: &PgPool, key: &RoomKey) -> Result<(), Error> {
 
 /// Deletes a room.
 pub async fn delete(db: &PgPool, key: &RoomKey) -> Result<(), Error> {
-    change(db, key, mark_deleted).await
+    change(db, key, async |change| {
+        change.room.deleted = true;
+        Ok(())
+    })
+    .await
 }
 
-/// Marks a locked room as deleted.
-pub(super) async fn mark_deleted(change: &mut Change) -> Result<(), Error> {
-    let key = change.room.key.clone();
-    sqlx::query!("update chatrooms set deleted_at = now() where app = $1 and id = $2", key.app, key.id())
-        .execute(change.connection())
-        .await?;
-    Ok(())
+/// Makes another member the owner. The former owner stays as a plain member; the new one needs no standing as admin or
+/// on the whitelist any more.
+pub async fn transfer(db: &PgPool, key: &RoomKey, new_owner: &Names) -> Result<(), Error> {
+    change(db, key, async |change| {
+        let name = users::require(change.connection(), key.app, new_owner).await?;
+        if name == change.room.owner {
+            return Err(Error::OwnerAlready);
+        }
+        if !change.standing(new_owner).await?[0].member {
+            return Err(Error::NewOwnerNotInRoom { user: name, room: key.given().into() });
+        }
+        admins::delete(change, &name).await?;
+        whitelist::delete(change, std::slice::from_ref(&name)).await?;
+        change.room.owner = name;
+        Ok(())
+    })
+    .await
+}
+
+/// Mutes or unmutes the whole room. The mute list has no part in it.
+pub async fn set_mute_all(db: &PgPool, key: &RoomKey, mute_all: bool) -> Result<(), Error> {
+    change(db, key, async |change| {
+        change.room.mute_all = mute_all;
+        Ok(())
+    })
+    .await
 }
 
 async fn is_deleted(db: &PgPool, key: &RoomKey) -> Result<bool, Error> {

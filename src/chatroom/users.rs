@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::change::change;
-use super::{Names, RoomKey, members, rooms};
+use super::{Names, RoomKey, blocks, members, mutes};
 use crate::error::Error;
 
 /// A registered user.
@@ -90,6 +90,12 @@ pub(super) async fn registered(connection: &mut PgConnection, app: i32, names: &
     Ok(rows.into_iter().collect())
 }
 
+/// The one user of `name`, who must be registered.
+pub(super) async fn require(connection: &mut PgConnection, app: i32, name: &Names) -> Result<String, Error> {
+    let registered = registered(connection, app, name.stored()).await?;
+    registered.into_iter().next().ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })
+}
+
 /// Those of `names` who are registered, and held: nobody can delete them until the transaction is over.
 ///
 /// `alone`: nobody else can hold them either. That is needed, and paid for, only where something about them is counted.
@@ -152,6 +158,32 @@ pub(super) async fn in_too_many_rooms(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().collect())
+}
+
+/// A room that a user is in.
+pub struct JoinedRoom {
+    /// Its id.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+}
+
+/// The rooms that a user is in, the latest joined first, the first `skip` left out.
+pub async fn joined(db: &PgPool, app: i32, name: &Names, skip: i64, size: i64) -> Result<Vec<JoinedRoom>, Error> {
+    let user = find(db, app, name).await?.ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })?;
+    Ok(sqlx::query_as!(
+        JoinedRoom,
+        "select chatrooms.id, chatrooms.name from members
+         join chatrooms on chatrooms.app = members.app and chatrooms.id = members.chatroom
+         where members.app = $1 and members.username = $2 and chatrooms.deleted_at is null
+         order by members.joined_at desc, members.chatroom desc offset $3 limit $4",
+        app,
+        user.username,
+        skip,
+        size,
+    )
+    .fetch_all(db)
+    .await?)
 }
 
 /// How many rooms forget a deleted user before the deletion is answered; the others follow in the background.
@@ -247,18 +279,15 @@ async fn rooms_of(db: &PgPool, app: i32, username: &str, after: &str, limit: usi
 async fn forget_in_room(db: &PgPool, key: &RoomKey, username: &str) -> Result<(), Error> {
     change(db, key, async |change| {
         if change.room.owner == username {
-            return rooms::mark_deleted(change).await;
+            change.room.deleted = true;
+            return Ok(());
         }
         let standing = change.standing(&Names::new([username])).await?;
         if standing.iter().any(|standing| standing.member) {
             members::delete(change, &[username.to_owned()]).await?;
         }
-        sqlx::query!("delete from blocks where app = $1 and chatroom = $2 and username = $3", key.app, key.id(), username)
-            .execute(change.connection())
-            .await?;
-        sqlx::query!("delete from mutes where app = $1 and chatroom = $2 and username = $3", key.app, key.id(), username)
-            .execute(change.connection())
-            .await?;
+        blocks::delete(change, &[username.to_owned()]).await?;
+        mutes::delete(change, &[username.to_owned()]).await?;
         Ok(())
     })
     .await

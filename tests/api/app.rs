@@ -46,6 +46,7 @@ pub fn settings(url: &str) -> Settings {
     settings.passwords.memory_kib = 8;
     settings.passwords.iterations = 1;
     settings.purge.every_ms = 50;
+    settings.expiry.every_ms = 50;
     settings
 }
 

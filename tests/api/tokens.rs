@@ -91,8 +91,7 @@ async fn without_a_good_token_nothing_is_told_not_even_whether_the_room_exists()
     let expired = {
         let claims =
             json!({"iss": "roomward", "app": app.app.uuid, "typ": "app", "sub": "x", "iat": 1, "exp": 1000, "jti": app.app.uuid});
-        let mut header = jsonwebtoken::Header::default();
-        header.kid = jsonwebtoken::decode_header(&app.token).expect("a header").kid;
+        let header = jsonwebtoken::decode_header(&app.token).expect("a header");
         jsonwebtoken::encode(&header, &claims, &jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes())).expect("signed")
     };
     for authorization in [

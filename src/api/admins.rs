@@ -1,0 +1,50 @@
+//! Admins of a chatroom: `/chatrooms/{chatroom_id}/admin`, calls 6 to 8.
+
+use actix_web::web::{self, ServiceConfig};
+use serde::Serialize;
+
+use super::at;
+use super::call::Call;
+use super::reply::Reply;
+use crate::chatroom::admins;
+use crate::error::Error;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/chatrooms/{chatroom_id}/admin").route(web::get().to(list)).route(web::post().to(promote)))
+        .service(at("/chatrooms/{chatroom_id}/admin/{usernames}").route(web::delete().to(demote)));
+}
+
+/// E6: the admins, in the order in which they became so.
+async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
+    let admins = admins::list(&call.state.db, &call.room()).await?;
+    let count = admins.len();
+    Ok(call.reply(admins).count(count))
+}
+
+/// The result is a text here, and only here.
+#[derive(Serialize)]
+struct Promoted {
+    result: &'static str,
+    newadmin: String,
+}
+
+/// E7: makes a member an admin.
+async fn promote(call: Call) -> Result<Reply<Promoted>, Error> {
+    let name = call.user_in_body("newadmin")?;
+    admins::promote(&call.state.db, &call.room(), &name).await?;
+    Ok(call.reply(Promoted { result: "success", newadmin: name.given()[0].clone() }))
+}
+
+#[derive(Serialize)]
+struct Demoted {
+    result: &'static str,
+    oldadmin: String,
+}
+
+/// E8: makes an admin a plain member again.
+async fn demote(call: Call) -> Result<Reply<Demoted>, Error> {
+    let name = call.user();
+    admins::demote(&call.state.db, &call.room(), &name).await?;
+    Ok(call.reply(Demoted { result: "success", oldadmin: name.given()[0].clone() }))
+}

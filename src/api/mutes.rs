@@ -1,0 +1,99 @@
+//! Mutes in a chatroom: `/chatrooms/{chatroom_id}/mute`, calls 18, 19 and 21, and of the whole room: `/ban`, calls 20
+//! and 22.
+
+use actix_web::web::{self, ServiceConfig};
+use serde::Serialize;
+
+use super::at;
+use super::body::Body;
+use super::call::Call;
+use super::reply::Reply;
+use crate::chatroom::mutes::{self, PERMANENT_MS, Strangers};
+use crate::chatroom::{rooms, unix_ms};
+use crate::error::Error;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/chatrooms/{chatroom_id}/mute").route(web::get().to(list)).route(web::post().to(mute)))
+        .service(at("/chatrooms/{chatroom_id}/mute/{usernames}").route(web::delete().to(unmute)))
+        .service(at("/chatrooms/{chatroom_id}/ban").route(web::post().to(mute_all)).route(web::delete().to(unmute_all)));
+}
+
+/// Moments are Unix milliseconds.
+#[derive(Serialize)]
+struct Muted {
+    expire: i64,
+    user: String,
+}
+
+/// E18: the mutes in force. No `count` here.
+async fn list(call: Call) -> Result<Reply<Vec<Muted>>, Error> {
+    let mutes = mutes::list(&call.state.db, &call.room()).await?;
+    let mutes = mutes.into_iter().map(|mute| Muted { expire: unix_ms(mute.ends_at), user: mute.username }).collect();
+    Ok(call.reply(mutes))
+}
+
+#[derive(Serialize)]
+struct MuteResult {
+    result: bool,
+    expire: i64,
+    user: String,
+}
+
+/// E19: mutes up to 60 members, all or none.
+async fn mute(call: Call) -> Result<Reply<Vec<MuteResult>>, Error> {
+    let body = call.body()?;
+    let usernames = body.texts("usernames")?;
+    let duration_ms = duration_ms(&body)?;
+    let names = call.batch(usernames, "userNames size is more than max limit").await?;
+    let limit = call.state.settings.limits.mutes_per_room;
+    match mutes::mute(&call.state.db, &call.room(), &names, duration_ms, limit).await? {
+        Err(Strangers(strangers)) => Err(call.not_members(strangers)),
+        Ok(mutes) => {
+            let result = |mute: mutes::Mute| MuteResult { result: true, expire: unix_ms(mute.ends_at), user: mute.username };
+            Ok(call.reply(mutes.into_iter().map(result).collect()))
+        }
+    }
+}
+
+/// `mute_duration`: milliseconds; -1 is for ever, 0 lifts the mute.
+fn duration_ms(body: &Body) -> Result<i64, Error> {
+    match body.integer("mute_duration") {
+        Ok(Some(-1)) => Ok(PERMANENT_MS),
+        Ok(Some(duration @ 0..)) => Ok(duration),
+        Ok(Some(_)) => Err(Error::InvalidParameter("mute_duration is invalid".into())),
+        Ok(None) | Err(_) => Err(Error::missing("mute_duration")),
+    }
+}
+
+#[derive(Serialize)]
+struct UnmuteResult {
+    result: bool,
+    user: String,
+}
+
+/// E21: lifts the mutes of up to 60 users, members or not.
+async fn unmute(call: Call) -> Result<Reply<Vec<UnmuteResult>>, Error> {
+    let names = call.users("removeMute member size more than max limit").await?;
+    let unmuted = mutes::unmute(&call.state.db, &call.room(), &names).await?;
+    let result = |(user, result): (&String, bool)| UnmuteResult { result, user: user.clone() };
+    let results = names.given().iter().zip(unmuted).map(result).collect();
+    Ok(call.reply(results))
+}
+
+#[derive(Serialize)]
+struct MuteAll {
+    mute: bool,
+}
+
+/// E20: mutes the whole room. Its `action` is `put`, as the hosted service has it.
+async fn mute_all(call: Call) -> Result<Reply<MuteAll>, Error> {
+    rooms::set_mute_all(&call.state.db, &call.room(), true).await?;
+    Ok(call.reply(MuteAll { mute: true }).action("put"))
+}
+
+/// E22: lifts the mute of the whole room; the mutes of members stay.
+async fn unmute_all(call: Call) -> Result<Reply<MuteAll>, Error> {
+    rooms::set_mute_all(&call.state.db, &call.room(), false).await?;
+    Ok(call.reply(MuteAll { mute: false }))
+}

@@ -1,0 +1,84 @@
+//! The admins of a room: members whom the owner has made so. The owner is none of them.
+
+use sqlx::PgPool;
+
+use super::change::{Change, change};
+use super::{Names, RoomKey, users};
+use crate::error::Error;
+
+/// The most admins that a room has.
+pub const MAX_ADMINS: usize = 99;
+
+/// The admins, in the order in which they became so.
+pub async fn list(db: &PgPool, key: &RoomKey) -> Result<Vec<String>, Error> {
+    sqlx::query_scalar!(
+        r#"
+        select array(
+            select username from admins where admins.app = chatrooms.app and admins.chatroom = chatrooms.id order by seq
+        ) as "admins!"
+        from chatrooms where app = $1 and id = $2 and deleted_at is null
+        "#,
+        key.app,
+        key.id(),
+    )
+    .fetch_optional(db)
+    .await?
+    .ok_or_else(|| key.not_found())
+}
+
+/// Makes a member an admin. For the owner and for an admin there is nothing to do.
+pub async fn promote(db: &PgPool, key: &RoomKey, name: &Names) -> Result<(), Error> {
+    change(db, key, async |change| {
+        let user = users::require(change.connection(), key.app, name).await?;
+        if !change.standing(name).await?[0].member {
+            return Err(Error::NotInRoom { user, room: key.given().into() });
+        }
+        let admins = current(change).await?;
+        if user == change.room.owner || admins.contains(&user) {
+            return Ok(());
+        }
+        if admins.len() >= MAX_ADMINS {
+            return Err(Error::ExceedLimit(format!("admin count exceeds the limit {MAX_ADMINS}!")));
+        }
+        let before = change.numbers(1);
+        sqlx::query!(
+            "insert into admins (app, chatroom, username, seq) values ($1, $2, $3, $4)",
+            key.app,
+            key.id(),
+            user,
+            before + 1,
+        )
+        .execute(change.connection())
+        .await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Makes an admin a plain member again.
+pub async fn demote(db: &PgPool, key: &RoomKey, name: &Names) -> Result<(), Error> {
+    change(db, key, async |change| {
+        let user = users::require(change.connection(), key.app, name).await?;
+        if delete(change, &user).await? {
+            return Ok(());
+        }
+        Err(Error::NotAdmin { user, room: key.given().into() })
+    })
+    .await
+}
+
+/// Ends the standing of an admin; `false` if the user had none.
+pub(super) async fn delete(change: &mut Change, user: &str) -> Result<bool, Error> {
+    let key = change.key.clone();
+    let gone = sqlx::query!("delete from admins where app = $1 and chatroom = $2 and username = $3", key.app, key.id(), user,)
+        .execute(change.connection())
+        .await?;
+    Ok(gone.rows_affected() > 0)
+}
+
+async fn current(change: &mut Change) -> Result<Vec<String>, Error> {
+    let key = change.key.clone();
+    Ok(sqlx::query_scalar!("select username from admins where app = $1 and chatroom = $2", key.app, key.id())
+        .fetch_all(change.connection())
+        .await?)
+}

@@ -1,0 +1,70 @@
+//! The whitelist of a room: members who may speak while the whole room is muted.
+
+use sqlx::PgPool;
+
+use super::change::{Change, change};
+use super::{Names, RoomKey};
+use crate::error::Error;
+
+/// The users on the list, in the order in which they were put there. The owner and admins need not be.
+pub async fn list(db: &PgPool, key: &RoomKey) -> Result<Vec<String>, Error> {
+    sqlx::query_scalar!(
+        r#"
+        select array(
+            select username from whitelist
+            where whitelist.app = chatrooms.app and whitelist.chatroom = chatrooms.id order by seq
+        ) as "whitelist!"
+        from chatrooms where app = $1 and id = $2 and deleted_at is null
+        "#,
+        key.app,
+        key.id(),
+    )
+    .fetch_optional(db)
+    .await?
+    .ok_or_else(|| key.not_found())
+}
+
+/// Puts members on the list; who is a member, and so on the list from now on, is told place by place.
+pub async fn add(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
+    change(db, key, async |change| {
+        let is_member: Vec<bool> = change.standing(names).await?.iter().map(|standing| standing.member).collect();
+        let members = names.select(|place| is_member[place]);
+        let before = change.numbers(members.len());
+        sqlx::query!(
+            "insert into whitelist (app, chatroom, username, seq)
+             select $1, $2, username, $3 + place from unnest($4::text[]) with ordinality given (username, place)
+             on conflict (app, chatroom, username) do nothing",
+            key.app,
+            key.id(),
+            before,
+            &members,
+        )
+        .execute(change.connection())
+        .await?;
+        Ok(is_member)
+    })
+    .await
+}
+
+/// Takes members off the list; who is a member, and so not on the list from now on, is told place by place.
+pub async fn remove(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
+    change(db, key, async |change| {
+        let is_member: Vec<bool> = change.standing(names).await?.iter().map(|standing| standing.member).collect();
+        delete(change, &names.select(|place| is_member[place])).await?;
+        Ok(is_member)
+    })
+    .await
+}
+
+pub(super) async fn delete(change: &mut Change, users: &[String]) -> Result<(), Error> {
+    let key = change.key.clone();
+    sqlx::query!(
+        "delete from whitelist where app = $1 and chatroom = $2 and username = any($3::text[])",
+        key.app,
+        key.id(),
+        users,
+    )
+    .execute(change.connection())
+    .await?;
+    Ok(())
+}

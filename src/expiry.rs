@@ -1,0 +1,59 @@
+//! The background task that takes ended mutes away.
+//!
+//! Housekeeping only: a mute whose end has come is none in every read, swept or not. The task lists rooms with ended
+//! mutes without a lock, then takes them room by room, each under the room's own lock, in bounded batches. Any number
+//! of instances may do so at once, without a leader; what one has taken, the other does not find.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::chatroom::mutes;
+use crate::config::Sweep;
+use crate::error::Error;
+
+/// Looks for ended mutes again and again until told to stop.
+pub async fn run(db: PgPool, settings: Sweep, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(settings.every());
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = pass(&db, settings.batch, &stop).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot take ended mutes away; the next pass tries again");
+        }
+    }
+}
+
+/// Takes every ended mute away, and returns how many it were. Stops between two batches.
+pub async fn pass(db: &PgPool, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
+    let mut swept = 0;
+    loop {
+        let mut due = mutes::due(db, batch.into()).await?;
+        metrics::gauge!("roomward_expiry_lag_seconds").set(due.lag.as_secs_f64());
+        if due.rooms.is_empty() {
+            return Ok(swept);
+        }
+        // Each instance begins elsewhere, so that they meet less.
+        let rooms = due.rooms.len();
+        due.rooms.rotate_left(usize::try_from(RandomState::new().hash_one(()) >> 1).unwrap_or(0) % rooms);
+        let before = swept;
+        for room in due.rooms {
+            if stop.is_cancelled() {
+                return Ok(swept);
+            }
+            match mutes::sweep(db, &room, batch.into()).await {
+                Ok(rows) => swept += rows,
+                // Deleted meanwhile, and its mutes with it.
+                Err(Error::RoomNotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        metrics::counter!("roomward_expired_mutes_total").increment(swept - before);
+        tracing::info!(
+            mutes = swept - before,
+            rooms,
+            lag_ms = u64::try_from(due.lag.as_millis()).unwrap_or(u64::MAX),
+            "took ended mutes away"
+        );
+    }
+}
