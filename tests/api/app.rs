@@ -137,6 +137,16 @@ impl TestApp {
         Self { app, token, db, client: reqwest::Client::new(), address }
     }
 
+    /// Lets the app differ from the service in one setting, and waits until the service has seen it.
+    pub async fn set(&mut self, key: &str, value: &str) {
+        let mut overrides = self.app.overrides.0.clone();
+        overrides.set(key, value).expect("a legal setting");
+        apps::set_overrides(&self.db, self.app.id, overrides.clone()).await.expect("stored");
+        self.app.overrides.0 = overrides;
+        // The service takes an app for granted for a second.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    }
+
     /// The same app, asked through another instance.
     pub fn through(&self, address: SocketAddr) -> Self {
         Self { app: self.app.clone(), token: self.token.clone(), db: self.db.clone(), client: reqwest::Client::new(), address }
@@ -247,7 +257,7 @@ impl TestApp {
     }
 }
 
-fn mask_number(text: &str, key: &str) -> String {
+pub fn mask_number(text: &str, key: &str) -> String {
     let mut masked = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(key) {

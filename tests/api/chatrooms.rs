@@ -1,5 +1,6 @@
 //! Chatrooms themselves: made, shown, deleted.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::{Answer, Instance, TestApp, eventually, numbered, settings, shared_database};
@@ -256,4 +257,28 @@ async fn an_app_can_have_so_many_rooms_and_no_more() {
     app.post_json("/chatrooms", lobby()).await.fails_limit("appKey:ORG#app has create too many chatrooms!");
     app.delete(&format!("/chatrooms/{one}")).await;
     app.room("ann", &[]).await;
+}
+
+#[tokio::test]
+async fn another_member_becomes_the_owner_and_the_former_one_a_plain_member() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob", "cid"]).await;
+    app.post_json(&format!("/chatrooms/{room}/admin"), json!({"newadmin": "bob"})).await;
+    app.post(&format!("/chatrooms/{room}/white/users/bob")).await;
+    let transfer =
+        async |body: Value| app.send(app.request(Method::PUT, &format!("/chatrooms/{room}")).body(body.to_string())).await;
+    transfer(json!({"newowner": "BOB"})).await.is(&format!(
+        r#"{{"action":"put","application":"APP","uri":"BASE/chatrooms/{room}","entities":[],"data":{{"newowner":true}},"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#
+    ));
+    assert_eq!(app.members(&room).await, ["bob", "ann", "cid"]);
+    assert_eq!(app.get(&format!("/chatrooms/{room}/admin")).await.json()["data"], json!([]));
+    assert_eq!(app.get(&format!("/chatrooms/{room}/white/users")).await.json()["data"], json!([]));
+    app.users(&["dan"]).await;
+    transfer(json!({"newowner": "bob"})).await.fails_forbidden(403, "new owner and old owner are the same");
+    transfer(json!({"newowner": "dan"})).await.fails_forbidden(403, &format!("user: dan doesn't exist in group: {room}"));
+    transfer(json!({"newowner": "nobody"})).await.fails_user("nobody");
+    transfer(json!({"newowner": ""})).await.fails_parameter("newowner must be provided");
+    let missing = app.send(app.request(Method::PUT, "/chatrooms/123").body(r#"{"newowner":"nobody"}"#)).await;
+    missing.fails_room("123");
+    assert_eq!(app.delete(&format!("/chatrooms/{room}/users/ann")).await.status, 200, "the former owner may go");
 }

@@ -202,3 +202,206 @@ async fn a_client_that_hangs_up_in_mid_call_leaves_no_lock_and_no_half_change() 
     assert_eq!(held, 0);
     app.assert_invariants().await;
 }
+
+/// Many rooms in which one call races another through two instances; `holds` says what must be true of each afterwards.
+async fn race<'a, A, B>(
+    apps: &'a [Arc<TestApp>; 2],
+    rooms: &'a [String],
+    one: impl Fn(&'a TestApp, &'a str) -> A,
+    other: impl Fn(&'a TestApp, &'a str) -> B,
+) where
+    A: Future<Output = crate::app::Answer>,
+    B: Future<Output = crate::app::Answer>,
+{
+    for (number, room) in rooms.iter().enumerate() {
+        let (first, second) = (&apps[number % 2], &apps[(number + 1) % 2]);
+        let (one, other) = if number % 4 < 2 {
+            let (one, other) = tokio::join!(one(first, room), other(second, room));
+            (one, other)
+        } else {
+            let (other, one) = tokio::join!(other(second, room), one(first, room));
+            (one, other)
+        };
+        for answer in [one, other] {
+            assert!(matches!(answer.status, 200 | 400 | 403 | 404), "no deadlock reaches a client: {}", answer.text);
+        }
+    }
+}
+
+async fn rooms_with(app: &TestApp, members: &[&str]) -> Vec<String> {
+    app.users(&[&["ann"], members].concat()).await;
+    let mut rooms = Vec::new();
+    for _ in 0..24 {
+        rooms.push(app.room("ann", members).await);
+    }
+    rooms
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adding_and_blocking_never_leave_a_blocked_member() {
+    let (_other, apps) = two_instances().await;
+    let rooms = rooms_with(&apps[0], &["bob"]).await;
+    race(
+        &apps,
+        &rooms,
+        async |app, room| app.post(&format!("/chatrooms/{room}/blocks/users/bob")).await,
+        async |app, room| {
+            app.delete(&format!("/chatrooms/{room}/users/bob")).await;
+            app.post(&format!("/chatrooms/{room}/users/bob")).await
+        },
+    )
+    .await;
+    apps[0].assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promoting_and_removing_never_leave_an_admin_outside() {
+    let (_other, apps) = two_instances().await;
+    let rooms = rooms_with(&apps[0], &["bob"]).await;
+    race(
+        &apps,
+        &rooms,
+        async |app, room| app.post_json(&format!("/chatrooms/{room}/admin"), json!({"newadmin": "bob"})).await,
+        async |app, room| app.delete(&format!("/chatrooms/{room}/users/bob")).await,
+    )
+    .await;
+    apps[0].assert_invariants().await;
+    for room in rooms {
+        assert_eq!(apps[0].get(&format!("/chatrooms/{room}/admin")).await.json()["data"], json!([]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocking_and_promoting_never_leave_a_blocked_admin() {
+    let (_other, apps) = two_instances().await;
+    let rooms = rooms_with(&apps[0], &["bob"]).await;
+    race(
+        &apps,
+        &rooms,
+        async |app, room| app.post(&format!("/chatrooms/{room}/blocks/users/bob")).await,
+        async |app, room| app.post_json(&format!("/chatrooms/{room}/admin"), json!({"newadmin": "bob"})).await,
+    )
+    .await;
+    apps[0].assert_invariants().await;
+    for room in rooms {
+        assert_eq!(apps[0].get(&format!("/chatrooms/{room}/blocks/users")).await.json()["data"], json!(["bob"]));
+        assert_eq!(apps[0].get(&format!("/chatrooms/{room}/admin")).await.json()["data"], json!([]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whitelisting_and_removing_never_leave_a_whitelisted_stranger() {
+    let (_other, apps) = two_instances().await;
+    let rooms = rooms_with(&apps[0], &["bob", "cid"]).await;
+    race(
+        &apps,
+        &rooms,
+        async |app, room| app.post_json(&format!("/chatrooms/{room}/white/users"), json!({"usernames": ["cid", "bob"]})).await,
+        async |app, room| app.delete(&format!("/chatrooms/{room}/users/bob,cid")).await,
+    )
+    .await;
+    apps[0].assert_invariants().await;
+    for room in rooms {
+        assert_eq!(apps[0].get(&format!("/chatrooms/{room}/white/users")).await.json()["data"], json!([]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_and_a_removal_never_leave_a_room_without_its_owner() {
+    let (_other, apps) = two_instances().await;
+    let rooms = rooms_with(&apps[0], &["bob"]).await;
+    race(
+        &apps,
+        &rooms,
+        async |app, room| app.send(app.request(Method::PUT, &format!("/chatrooms/{room}")).body(r#"{"newowner":"bob"}"#)).await,
+        async |app, room| app.delete(&format!("/chatrooms/{room}/users/bob")).await,
+    )
+    .await;
+    apps[0].assert_invariants().await;
+    for room in rooms {
+        let members = apps[0].members(&room).await;
+        assert!(members == ["ann"] || members == ["bob", "ann"], "{members:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hundredth_admin_loses_however_many_are_promoted_at_once() {
+    let (_other, apps) = two_instances().await;
+    let names = numbered("user", 120);
+    apps[0].users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    apps[0].users(&["ann"]).await;
+    let room = apps[0].room("ann", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut rush = JoinSet::new();
+    for (number, name) in names.into_iter().enumerate() {
+        let (app, path) = (apps[number % 2].clone(), format!("/chatrooms/{room}/admin"));
+        rush.spawn(async move { app.post_json(&path, json!({"newadmin": name})).await.status });
+    }
+    let statuses = rush.join_all().await;
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 99, "{statuses:?}");
+    apps[0].assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_at_once_in_a_few_rooms_breaks_no_rule_and_deadlocks_nobody() {
+    let (_other, apps) = two_instances().await;
+    let names = numbered("user", 6);
+    apps[0].users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    apps[0].users(&["ann", "doomed"]).await;
+    let mut rooms = Vec::new();
+    for _ in 0..3 {
+        rooms.push(apps[0].room_of(5, "ann", &["doomed"]).await);
+    }
+    let mut storm = JoinSet::new();
+    for caller in 0..10_usize {
+        let (app, rooms, names) = (apps[caller % 2].clone(), rooms.clone(), names.clone());
+        storm.spawn(async move {
+            for step in 0..40 {
+                let room = &rooms[(caller + step) % rooms.len()];
+                let at = |path: &str| format!("/chatrooms/{room}{path}");
+                let (one, two) = (&names[(caller * 5 + step * 7) % names.len()], &names[(caller + step * 3) % names.len()]);
+                let both = json!({"usernames": [two, one, "doomed"], "mute_duration": 50});
+                let answer = match (caller * 3 + step) % 12 {
+                    0 => app.post(&at(&format!("/users/{one}"))).await,
+                    1 => app.post_json(&at("/users"), json!({"usernames": [one, two]})).await,
+                    2 => app.delete(&at(&format!("/users/{one},{two}"))).await,
+                    3 => app.post_json(&at("/admin"), json!({"newadmin": one})).await,
+                    4 => app.delete(&at(&format!("/admin/{one}"))).await,
+                    5 => app.post_json(&at("/blocks/users"), both).await,
+                    6 => app.delete(&at(&format!("/blocks/users/{one},{two}"))).await,
+                    7 => app.post_json(&at("/white/users"), both).await,
+                    8 => app.delete(&at(&format!("/white/users/{one}"))).await,
+                    9 => app.post_json(&at("/mute"), json!({"usernames": [one], "mute_duration": 30})).await,
+                    10 => app.delete(&at(&format!("/mute/{one},doomed"))).await,
+                    _ => app.send(app.request(Method::PUT, &at("")).body(json!({"newowner": one}).to_string())).await,
+                };
+                assert!(matches!(answer.status, 200 | 400 | 403 | 404), "{}", answer.text);
+            }
+        });
+    }
+    for path in ["/users/doomed".to_owned(), format!("/chatrooms/{}", rooms[0])] {
+        let app = apps[1].clone();
+        storm.spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            assert_eq!(app.delete(&path).await.status, 200);
+        });
+    }
+    storm.join_all().await;
+    apps[0].assert_invariants().await;
+    eventually("nothing is left of the deleted user, nor of the deleted room", || async {
+        let left: i64 = sqlx::query_scalar(
+            "select (select count(*) from members where app = $1 and username = 'doomed')
+                  + (select count(*) from blocks where app = $1 and username = 'doomed')
+                  + (select count(*) from mutes where app = $1 and username = 'doomed')
+                  + (select count(*) from members where app = $1 and chatroom = $2)
+                  + (select count(*) from blocks where app = $1 and chatroom = $2)
+                  + (select count(*) from mutes where app = $1 and chatroom = $2)",
+        )
+        .bind(apps[0].app.id)
+        .bind(&rooms[0])
+        .fetch_one(&apps[0].db)
+        .await
+        .expect("a row");
+        left == 0
+    })
+    .await;
+}

@@ -5,12 +5,20 @@
 
 mod app;
 
+mod admins;
+mod blocks;
 mod chatrooms;
 mod cli;
+mod compat;
 mod concurrency;
+mod errors;
 mod layers;
 mod members;
+mod model;
+mod mutes;
+mod page;
 mod protocol;
 mod recovery;
 mod tokens;
 mod users;
+mod whitelist;

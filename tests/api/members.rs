@@ -350,3 +350,95 @@ async fn a_body_with_delete_and_one_on_get_are_read_and_ignored() {
     let answer = app.send(app.request(Method::DELETE, &format!("/chatrooms/{room}/users/bob")).body("{\"a\":1}")).await;
     assert_eq!(answer.status, 200);
 }
+
+/// All names of a list by cursor, page by page.
+async fn walk(app: &TestApp, room: &str, query: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let answer = app.get(&format!("/chatrooms/{room}/users?version=v3&{query}{cursor}")).await.json();
+        let page = answer["data"].as_array().expect("a list").clone();
+        names.extend(page.iter().map(|name| name.as_str().expect("a plain name").to_owned()));
+        match answer.get("cursor") {
+            None => return names,
+            Some(next) => cursor = format!("&cursor={}", next.as_str().expect("a text")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_list_by_cursor_is_plain_names_without_the_owner() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob", "cid", "dan"]).await;
+    app.get(&format!("/chatrooms/{room}/users?version=v3&limit=10&sort=asc")).await.is(&format!(
+        r#"{{"action":"get","application":"APP","params":{{"version":["v3"],"limit":["10"],"sort":["asc"]}},"uri":"BASE/chatrooms/{room}/users","entities":[],"data":["bob","cid","dan"],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app","count":3}}"#
+    ));
+    assert_eq!(walk(&app, &room, "limit=1&sort=asc").await, ["bob", "cid", "dan"]);
+    assert_eq!(walk(&app, &room, "limit=2").await, ["dan", "cid", "bob"], "the latest first, if nothing is said");
+    assert_eq!(walk(&app, &room, "limit=3&sort=desc").await, ["dan", "cid", "bob"]);
+    let by_limit = app.get(&format!("/chatrooms/{room}/users?limit=2")).await.json();
+    assert_eq!(by_limit["data"], json!(["dan", "cid"]), "told by its limit, too");
+    let answer = app.get("/chatrooms/123/users?version=v3").await;
+    assert_eq!(answer.json()["error_description"], "do not find this group:123");
+}
+
+#[tokio::test]
+async fn a_page_by_cursor_has_no_cursor_where_nothing_follows() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob", "cid"]).await;
+    for (query, more) in [("limit=1", true), ("limit=2", false), ("limit=3", false), ("limit=0", false), ("limit=x", false)] {
+        let answer = app.get(&format!("/chatrooms/{room}/users?version=v3&{query}")).await.json();
+        assert_eq!(answer.get("cursor").is_some(), more, "{query}");
+    }
+    let empty = app.room("ann", &[]).await;
+    let answer = app.get(&format!("/chatrooms/{empty}/users?version=v3&limit=1")).await.json();
+    assert_eq!((&answer["data"], answer.get("cursor")), (&json!([]), None));
+}
+
+#[tokio::test]
+async fn who_stays_is_seen_exactly_once_while_others_come_and_go() {
+    let app = TestApp::new().await;
+    let names = numbered("user", 20);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let room = app.room_with("ann", &names).await;
+    app.users(&["new1", "new2"]).await;
+    for sort in ["asc", "desc"] {
+        let first = app.get(&format!("/chatrooms/{room}/users?version=v3&limit=5&sort={sort}")).await.json();
+        let cursor = first["cursor"].as_str().expect("more").to_owned();
+        app.post_json(&format!("/chatrooms/{room}/users"), json!({"usernames": ["new1", "new2"]})).await;
+        // Also the one at whose place the cursor stands.
+        let last = first["data"][4].as_str().expect("a name").to_owned();
+        app.delete(&format!("/chatrooms/{room}/users/{last}")).await;
+        let rest = app.get(&format!("/chatrooms/{room}/users?version=v3&limit=100&sort={sort}&cursor={cursor}")).await.json();
+        let mut seen: Vec<&str> = first["data"]
+            .as_array()
+            .into_iter()
+            .chain(rest["data"].as_array())
+            .flatten()
+            .filter_map(|name| name.as_str())
+            .collect();
+        seen.retain(|name| !name.starts_with("new"));
+        let mut expected = names.clone();
+        expected.sort_unstable();
+        seen.sort_unstable();
+        assert_eq!(seen, expected, "{sort}");
+        app.delete(&format!("/chatrooms/{room}/users/new1,new2")).await;
+        app.post(&format!("/chatrooms/{room}/users/{last}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_is_good_in_its_own_list_only() {
+    let app = TestApp::new().await;
+    let (one, two) = (app.room_with("ann", &["bob", "cid"]).await, app.room("ann", &["bob", "cid"]).await);
+    let cursor =
+        app.get(&format!("/chatrooms/{one}/users?version=v3&limit=1")).await.json()["cursor"].as_str().expect("more").to_owned();
+    for (room, query) in [
+        (&two, format!("cursor={cursor}")),
+        (&one, format!("sort=asc&cursor={cursor}")),
+        (&one, format!("cursor={}x", &cursor[1..])),
+        (&one, "cursor=7".to_owned()),
+    ] {
+        app.get(&format!("/chatrooms/{room}/users?version=v3&{query}")).await.fails_parameter("cursor is invalid");
+    }
+}

@@ -210,3 +210,22 @@ async fn a_user_in_more_rooms_than_one_deletion_cleans_is_forgotten_in_the_backg
     .await;
     app.assert_invariants().await;
 }
+
+#[tokio::test]
+async fn the_rooms_of_a_user_are_listed_the_latest_joined_first() {
+    let app = TestApp::new().await;
+    app.users(&["ann", "bob", "cid"]).await;
+    let one = app.room("ann", &["bob"]).await;
+    let two = app.room("bob", &[]).await;
+    let three = app.room("ann", &[]).await;
+    app.post(&format!("/chatrooms/{three}/users/bob")).await;
+    app.get("/users/BOB/joined_chatrooms").await.is(&format!(
+        r#"{{"action":"get","application":"APP","uri":"BASE/users/BOB/joined_chatrooms","entities":[],"data":[{{"id":"{three}","name":"room"}},{{"id":"{two}","name":"room"}},{{"id":"{one}","name":"room"}}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app","count":3}}"#
+    ));
+    let page = app.get("/users/bob/joined_chatrooms?pagenum=2&pagesize=2").await;
+    assert_eq!((&page.json()["data"], &page.json()["params"]["pagenum"]), (&json!([{"id": one, "name": "room"}]), &json!(["2"])));
+    assert_eq!(app.get("/users/cid/joined_chatrooms").await.json()["data"], json!([]));
+    app.delete(&format!("/chatrooms/{two}")).await;
+    assert_eq!(app.get("/users/bob/joined_chatrooms").await.json()["count"], 2);
+    app.get("/users/nobody/joined_chatrooms").await.fails_user("nobody");
+}
