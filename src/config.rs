@@ -160,10 +160,10 @@ impl Overrides {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Unusable> {
         let wrong = || Unusable(format!("{name} cannot be {value}"));
         match name {
-            "compat.max_batch" => self.max_batch = parse(value).ok_or_else(wrong)?,
-            "compat.non_member_status" => self.non_member_status = parse(value).ok_or_else(wrong)?,
-            "limits.rooms_per_user" => self.rooms_per_user = parse(value).ok_or_else(wrong)?,
-            "limits.rooms_per_app" => self.rooms_per_app = parse(value).ok_or_else(wrong)?,
+            "compat.max_batch" => self.max_batch = parse(value).map_err(|_| wrong())?,
+            "compat.non_member_status" => self.non_member_status = parse(value).map_err(|_| wrong())?,
+            "limits.rooms_per_user" => self.rooms_per_user = parse(value).map_err(|_| wrong())?,
+            "limits.rooms_per_app" => self.rooms_per_app = parse(value).map_err(|_| wrong())?,
             "compat.add_existing_member" => {
                 self.add_existing_member = match value {
                     "" => None,
@@ -181,9 +181,9 @@ impl Overrides {
     }
 }
 
-/// `Some(None)`: nothing; `None`: not what it should be.
-fn parse<T: std::str::FromStr>(value: &str) -> Option<Option<T>> {
-    if value.is_empty() { Some(None) } else { value.parse().ok().map(Some) }
+/// A value, or none where the text is empty.
+fn parse<T: std::str::FromStr>(text: &str) -> Result<Option<T>, T::Err> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
 /// Why the settings cannot be used, as a sentence for the operator.

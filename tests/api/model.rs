@@ -142,7 +142,7 @@ impl Model {
     }
 
     /// For each name, whether it can be acted on, and if not, why; if on nobody, the refusal of the call.
-    fn each(&self, names: &[String], reason: impl Fn(&str) -> Option<String>) -> Result<Vec<Option<String>>, (u16, String)> {
+    fn each(names: &[String], reason: impl Fn(&str) -> Option<String>) -> Result<Vec<Option<String>>, (u16, String)> {
         let fates: Vec<Option<String>> = names.iter().map(|name| reason(name)).collect();
         if fates.iter().all(Option::is_some) {
             return Err(if fates.iter().any(|fate| fate.as_deref() == Some(OWNER)) {
@@ -158,18 +158,18 @@ impl Model {
         for name in names {
             Self::registered(name)?;
         }
-        let fates = self.each(names, |name| match () {
+        let fates = Self::each(names, |name| match () {
             () if name == self.owner => Some(OWNER.into()),
             () if !self.members.iter().any(|member| member == name) => {
                 Some(format!("user: {name} doesn't exist in group: {}", self.room))
             }
             () => None,
         })?;
-        Ok(self.act(names, &fates, "remove_member", "id", true, |model, name| model.leave(name)))
+        Ok(self.act(names, &fates, "remove_member", "id", true, Self::leave))
     }
 
     fn block(&mut self, names: &[String]) -> Result<Vec<Value>, (u16, String)> {
-        let fates = self.each(names, |name| match () {
+        let fates = Self::each(names, |name| match () {
             () if name == self.owner => Some(OWNER.into()),
             () if !self.members.iter().any(|member| member == name) => {
                 Some(format!("user: {name} doesn't exist in chatroom: {}", self.room))
@@ -183,14 +183,14 @@ impl Model {
     }
 
     fn unblock(&mut self, names: &[String]) -> Result<Vec<Value>, (u16, String)> {
-        let fates = self.each(names, |name| (!self.blocks.iter().any(|blocked| blocked == name)).then(String::new))?;
+        let fates = Self::each(names, |name| (!self.blocks.iter().any(|blocked| blocked == name)).then(String::new))?;
         Ok(self.act(names, &fates, "remove_blocks", "chatroomid", false, |model, name| {
-            model.blocks.retain(|blocked| blocked != name)
+            model.blocks.retain(|blocked| blocked != name);
         }))
     }
 
     fn whiten(&mut self, names: &[String]) -> Result<Vec<Value>, (u16, String)> {
-        let fates = self.each(names, |name| {
+        let fates = Self::each(names, |name| {
             let stranger = !self.members.iter().any(|member| member == name);
             stranger.then(|| format!("user: {name} doesn't exist in chatroom: {}", self.room))
         })?;
@@ -202,9 +202,9 @@ impl Model {
     }
 
     fn unwhiten(&mut self, names: &[String]) -> Result<Vec<Value>, (u16, String)> {
-        let fates = self.each(names, |name| (!self.members.iter().any(|member| member == name)).then(String::new))?;
+        let fates = Self::each(names, |name| (!self.members.iter().any(|member| member == name)).then(String::new))?;
         Ok(self.act(names, &fates, "remove_user_whitelist", "chatroomid", false, |model, name| {
-            model.whitelist.retain(|known| known != name)
+            model.whitelist.retain(|known| known != name);
         }))
     }
 

@@ -87,9 +87,8 @@ async fn prepare(app: &TestApp, call: usize) -> String {
     app.users(&wzy).await;
     let owner = if call == 1 { "user1" } else { "boss" };
     let members: &[&str] = match call {
-        1 => &["user2"],
+        1 | 5 => &["user2"],
         2 | 3 => &[],
-        5 => &["user2"],
         11 => &["user4"],
         14..=15 | 17 => &wzy,
         _ => &["user1", "user2", "user3"],
