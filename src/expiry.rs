@@ -9,7 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::chatroom::mutes;
+use crate::chatroom::{mutes, rooms};
 use crate::config::Sweep;
 use crate::error::Error;
 
@@ -30,30 +30,32 @@ pub async fn pass(db: &PgPool, batch: u32, stop: &CancellationToken) -> Result<u
     loop {
         let mut due = mutes::due(db, batch.into()).await?;
         metrics::gauge!("roomward_expiry_lag_seconds").set(due.lag.as_secs_f64());
-        if due.rooms.is_empty() {
+        let rooms = due.rooms.len();
+        if rooms == 0 {
             return Ok(swept);
         }
         // Each instance begins elsewhere, so that they meet less.
-        let rooms = due.rooms.len();
         due.rooms.rotate_left(usize::try_from(RandomState::new().hash_one(()) >> 1).unwrap_or(0) % rooms);
-        let before = swept;
+        let (mut mutes, mut purged) = (0, 0);
         for room in due.rooms {
             if stop.is_cancelled() {
-                return Ok(swept);
+                return Ok(swept + mutes);
             }
             match mutes::sweep(db, &room, batch.into()).await {
-                Ok(rows) => swept += rows,
-                // Deleted meanwhile, and its mutes with it.
-                Err(Error::RoomNotFound { .. }) => {}
+                Ok(rows) => mutes += rows,
+                // A deleted room: its mutes go with the rest of it, and must not stand in the way of the others.
+                Err(Error::RoomNotFound { .. }) => purged += rooms::purge(db, &room, batch.into()).await?,
                 Err(error) => return Err(error),
             }
         }
-        metrics::counter!("roomward_expired_mutes_total").increment(swept - before);
-        tracing::info!(
-            mutes = swept - before,
-            rooms,
-            lag_ms = u64::try_from(due.lag.as_millis()).unwrap_or(u64::MAX),
-            "took ended mutes away"
-        );
+        swept += mutes;
+        metrics::counter!("roomward_expired_mutes_total").increment(mutes);
+        if mutes > 0 {
+            let lag_ms = u64::try_from(due.lag.as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(mutes, rooms, lag_ms, "took ended mutes away");
+        } else if purged == 0 {
+            // All of it is in the hands of other instances.
+            return Ok(swept);
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::app::{Answer, Instance, TestApp, new_database, settings, shared_database};
+use crate::app::{Answer, Instance, TestApp, eventually, new_database, settings, shared_database};
 
 fn fails_unsupported(answer: &Answer, status: u16) {
     answer.fails(
@@ -169,18 +169,16 @@ async fn a_stop_lets_requests_in_flight_finish_and_does_not_wait_for_idle_connec
 
     let adding = tokio::spawn(app.request(Method::POST, &format!("/chatrooms/{room}/users/bob")).send());
     // The request is in flight once its backend waits for the lock.
-    loop {
-        let waiting: bool = sqlx::query_scalar(
-            "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database() and query like '%no key update%')",
+    eventually("the call waits for the lock", || async {
+        sqlx::query_scalar(
+            "select exists (select from pg_stat_activity
+             where wait_event_type = 'Lock' and datname = current_database() and query like '%from chatrooms where app%')",
         )
         .fetch_one(&app.db)
         .await
-        .expect("a row");
-        if waiting {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+        .expect("a row")
+    })
+    .await;
     let stop = instance.stop.clone();
     let started = Instant::now();
     let stopping = tokio::spawn(async move { stop.stop().await });
