@@ -24,15 +24,25 @@ create table users (
     app           integer     not null references apps,
     username      text        not null collate "C" check (username ~ '^[a-z0-9_.-]{1,64}$'),
     uuid          uuid        not null default gen_random_uuid(),
-    password_hash text,       -- null: no password opens this account
+    password_hash text,                              -- null: no password opens this account
     nickname      text,
-    activated     boolean     not null default true,
+    activated     boolean     not null default true, -- may sign in
+    token_generation integer  not null default 0,    -- tokens of earlier generations are revoked
     created_at    timestamptz not null default date_trunc('milliseconds', now()),
     modified_at   timestamptz not null default date_trunc('milliseconds', now()),
     deleted_at    timestamptz,
     primary key (app, username)
 );
 create index users_deleted on users (deleted_at) where deleted_at is not null;
+
+-- Users who may make rooms from their clients, app-wide.
+create table super_admins (
+    app         integer     not null,
+    username    text        not null collate "C",
+    promoted_at timestamptz not null default now(),
+    primary key (app, username)
+);
+create index super_admins_by_age on super_admins (app, promoted_at, username);
 
 -- Chatrooms. Every change of a room locks its row first; what is counted or numbered within a room is counted here.
 --
@@ -43,6 +53,7 @@ create table chatrooms (
     name         text        not null,
     description  text        not null,
     custom       text        not null default '',
+    announcement text        not null default '',
     owner        text        not null collate "C",
     maxusers     integer     not null,            -- the owner counts
     member_count integer     not null,
@@ -126,3 +137,18 @@ create index mutes_by_user on mutes (app, username, chatroom);
 -- Which rooms have ended mutes, and which mutes of a room have ended.
 create index mutes_by_end on mutes (ends_at) include (app, chatroom);
 create index mutes_by_room_end on mutes (app, chatroom, ends_at);
+
+-- What a room's people attach to it: at most 100 texts by name.
+create table attributes (
+    app         integer not null,
+    chatroom    text    not null collate "C",
+    key         text    not null collate "C",
+    value       text    not null,
+    setter      text    not null collate "C",
+    leaves_with text    collate "C", -- the setter, if the attribute goes when the setter leaves
+    primary key (app, chatroom, key),
+    foreign key (app, chatroom) references chatrooms on delete cascade,
+    constraint attribute_leaves_with_its_setter
+        foreign key (app, chatroom, leaves_with) references members on delete cascade
+);
+create index attributes_by_leaver on attributes (app, chatroom, leaves_with) where leaves_with is not null;

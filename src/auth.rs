@@ -34,6 +34,8 @@ const FAR_FUTURE: u64 = 253_402_214_400;
 pub enum Kind {
     /// Everything in one app.
     App,
+    /// Nothing here; it tells others, such as a message gateway, who a user is.
+    User,
 }
 
 /// How long a token lives.
@@ -53,16 +55,42 @@ pub struct Token {
     pub expires_in: u32,
 }
 
+/// What a token says.
 #[derive(Serialize, Deserialize)]
-struct Claims {
+pub struct Claims {
     iss: String,
     /// The app's UUID.
-    app: Uuid,
-    typ: Kind,
-    sub: String,
-    iat: u64,
-    exp: u64,
+    pub app: Uuid,
+    /// What it opens.
+    pub typ: Kind,
+    /// Who asked for it: a client, or the user whose token it is.
+    pub sub: String,
+    /// When it was issued, in Unix seconds.
+    pub iat: u64,
+    /// When it ends, in Unix seconds.
+    pub exp: u64,
     jti: Uuid,
+    /// A user's own UUID: names are given away again, this never is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uuid>,
+    /// A user's generation of tokens: earlier ones are revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i32>,
+}
+
+/// Whose token it is to be.
+pub enum Subject<'a> {
+    /// A client of the app, by its id.
+    Client(&'a str),
+    /// A user of the app.
+    User {
+        /// The user's name.
+        name: &'a str,
+        /// The user's own UUID.
+        uuid: Uuid,
+        /// The user's present generation of tokens.
+        generation: i32,
+    },
 }
 
 /// The keys that sign and verify tokens.
@@ -89,8 +117,8 @@ impl Keys {
         }
     }
 
-    /// A token of `kind` for `app`, asked for by `subject`.
-    pub fn issue(&self, app: Uuid, kind: Kind, subject: &str, life: Life) -> Result<Token, Error> {
+    /// A token of `app` for `subject`.
+    pub fn issue(&self, app: Uuid, subject: &Subject<'_>, life: Life) -> Result<Token, Error> {
         let iat = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let (expires_in, exp) = match life {
             Life::Seconds(seconds) => {
@@ -99,18 +127,28 @@ impl Keys {
             }
             Life::Forever => (FOREVER_SECONDS, FAR_FUTURE),
         };
-        let claims = Claims { iss: ISSUER.into(), app, typ: kind, sub: subject.into(), iat, exp, jti: Uuid::new_v4() };
+        let (typ, sub, uid, generation) = match *subject {
+            Subject::Client(id) => (Kind::App, id, None, None),
+            Subject::User { name, uuid, generation } => (Kind::User, name, Some(uuid), Some(generation)),
+        };
+        let (iss, sub, jti) = (ISSUER.into(), sub.into(), Uuid::new_v4());
+        let claims = Claims { iss, app, typ, sub, iat, exp, jti, uid, generation };
         let (header, key) = &self.signing;
         let text = jsonwebtoken::encode(header, &claims, key).map_err(|error| Error::Internal(error.into()))?;
         Ok(Token { text, expires_in })
     }
 
-    /// The app that `token` opens, if it is good: signed by a key of ours, not expired, and of the kind `App`.
+    /// The app that `token` opens, if it is good: signed by a key of ours, not expired, and an app token.
     pub fn verify(&self, token: &str) -> Option<Uuid> {
+        self.claims(token, Kind::App).map(|claims| claims.app)
+    }
+
+    /// What a token of that kind says, if it is signed by a key of ours and not expired.
+    pub fn claims(&self, token: &str, kind: Kind) -> Option<Claims> {
         let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
         let (_, key) = self.verifying.iter().find(|(id, _)| *id == kid)?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?.claims;
-        (claims.typ == Kind::App).then_some(claims.app)
+        (claims.typ == kind).then_some(claims)
     }
 }
 
@@ -190,7 +228,7 @@ mod tests {
     const NEW: &str = "a new secret of thirty-two bytes!";
 
     fn issue(keys: &Keys, app: Uuid) -> String {
-        keys.issue(app, Kind::App, "test", Life::Seconds(60)).expect("issued").text
+        keys.issue(app, &Subject::Client("test"), Life::Seconds(60)).expect("issued").text
     }
 
     #[test]
@@ -239,7 +277,7 @@ mod tests {
     #[test]
     fn an_unlimited_life_is_answered_as_the_largest_31_bit_number() {
         let keys = Keys::new(&[NEW]);
-        let token = keys.issue(Uuid::new_v4(), Kind::App, "test", Life::Forever).expect("issued");
+        let token = keys.issue(Uuid::new_v4(), &Subject::Client("test"), Life::Forever).expect("issued");
         assert_eq!(token.expires_in, 2_147_483_647);
         assert!(keys.verify(&token.text).is_some());
     }

@@ -35,6 +35,12 @@ pub enum Error {
     /// The credentials of a token request do not fit.
     #[error("{0}")]
     InvalidGrant(&'static str),
+    /// A user who asks for a token is not registered.
+    #[error("user not found")]
+    GrantUserNotFound,
+    /// Another request took a name while a token request was about to register it.
+    #[error("concurrency create app user failed")]
+    GrantUserBusy,
     /// More names in one call than `compat.max_batch`; the words before the number are the call's own.
     #[error("{limit} : {max}")]
     TooManyNames { limit: &'static str, max: usize },
@@ -61,6 +67,9 @@ pub enum Error {
     /// The same, in the words of the calls around users.
     #[error("Service resource not found")]
     AccountNotFound,
+    /// The same, in the words of the calls that change a user.
+    #[error("User null not found")]
+    EntityNotFound,
     /// The name is taken.
     #[error("Application {app} Entity user requires that property named username be unique, value of {user} exists")]
     UsernameTaken { app: uuid::Uuid, user: String },
@@ -92,6 +101,18 @@ pub enum Error {
     /// The user is in `limits.rooms_per_user` rooms.
     #[error("can not join this group, reason:user {user} has joined too many chatrooms!")]
     TooManyRooms { user: String },
+    /// Fewer seats than people, asked for by an update.
+    #[error("current user count is larger than the maxUsers that you want to update !")]
+    SeatsTaken,
+    /// An announcement that is too long.
+    #[error("announce info length exceeds limit!")]
+    AnnouncementTooLong,
+    /// A call around attributes that cannot be; their errors have no type.
+    #[error("{0}")]
+    AttributesRefused(String),
+    /// An attribute can be set by people in the room only.
+    #[error("user is not in chatroom")]
+    AttributeSetterOutside,
     /// What cannot be done to the owner of a room.
     #[error("forbidden operation on group owner!")]
     OwnerIsProtected,
@@ -129,6 +150,8 @@ impl Error {
             E::InvalidParameter(_)       => (400, "invalid_parameter",                  "com.easemob.group.exception.InvalidParameterException"),
             E::IllegalArgument(_)        => (400, "illegal_argument",                   "java.lang.IllegalArgumentException"),
             E::InvalidGrant(_)           => (400, "invalid_grant",                      "InvalidGrantException"),
+            E::GrantUserNotFound         => (404, "invalid_grant",                      "InvalidGrantException"),
+            E::GrantUserBusy             => (409, "concurrent_operation_error",         "ConcurrentOperationException"),
             E::TooManyNames { .. }       => (400, "invalid_parameter",                  "com.easemob.group.exception.InvalidParameterException"),
 
             E::RoomNotFound { .. }       => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),
@@ -139,6 +162,7 @@ impl Error {
 
             E::UserNotFound { .. }       => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),
             E::AccountNotFound           => (404, "service_resource_not_found",         "UserNotFoundException"),
+            E::EntityNotFound            => (404, "entity_not_found",                   "EntityNotFoundException"),
             E::UsernameTaken { .. }      => (400, "duplicate_unique_property_exists",   "DuplicateUniquePropertyExistsException"),
 
             E::NotMembers { status, .. } => (*status, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
@@ -150,6 +174,10 @@ impl Error {
             E::Blocked { .. }            => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
             E::RoomFull                  => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
             E::TooManyRooms { .. }       => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
+            E::SeatsTaken                => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
+            E::AnnouncementTooLong       => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
+            E::AttributesRefused(_)      => (400, "",                                   "MetadataException"),
+            E::AttributeSetterOutside    => (401, "MetadataException",                  "MetadataException"),
             E::OwnerIsProtected          => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
 
             E::Unavailable(_)            => (503, "service_unavailable",                "ServiceUnavailableException"),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use roomward::auth::{self, Keys, Kind, Life};
+use roomward::auth::{self, Keys, Life, Subject};
 use roomward::chatroom::apps::{self, App, Credentials};
 use roomward::config::Settings;
 use roomward::server::Service;
@@ -225,7 +225,7 @@ async fn token(settings: &Settings, app: &str, ttl: Option<u32>) -> Result<ExitC
         Some(0) => Life::Forever,
         Some(seconds) => Life::Seconds(seconds),
     };
-    println!("{}", keys.issue(app.uuid, Kind::App, "cli", life)?.text);
+    println!("{}", keys.issue(app.uuid, &Subject::Client("cli"), life)?.text);
     Ok(ExitCode::SUCCESS)
 }
 

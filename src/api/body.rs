@@ -8,6 +8,11 @@ use crate::error::Error;
 pub struct Body(Map<String, Value>);
 
 impl Body {
+    /// The names of the fields.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The value of a field as it is, `null` counting as absent.
     pub fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field).filter(|value| !value.is_null())

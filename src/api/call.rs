@@ -85,7 +85,7 @@ impl Visit {
     }
 
     /// The literal `Bearer`, a blank, and a token of this app.
-    fn authenticate(&self) -> Result<(), Error> {
+    pub fn authenticate(&self) -> Result<(), Error> {
         let authorization = self.http.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
         match token.and_then(|token| self.state.keys.verify(token)) {
@@ -103,6 +103,11 @@ impl Visit {
             }
         })?;
         Ok(self)
+    }
+
+    /// Whether there is a body.
+    pub fn has_body(&self) -> bool {
+        !self.body.is_empty()
     }
 
     /// The body, which must be JSON, whatever its form.
@@ -186,7 +191,8 @@ impl Call {
         Ok(Names::new(names))
     }
 
-    fn user_segment(&self) -> &str {
+    /// The part of the path that names the user, or several.
+    pub fn user_segment(&self) -> &str {
         self.segments.usernames.as_deref().unwrap_or_default()
     }
 

@@ -1,12 +1,18 @@
 //! Chatrooms themselves: `/chatrooms`.
 
+use std::fmt;
+use std::str::FromStr;
+
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
+use time::OffsetDateTime;
 
+use super::body::Body;
 use super::call::Call;
+use super::paging::{self, Page};
 use super::reply::Reply;
 use super::{at, members::Affiliation};
-use crate::chatroom::rooms::{self, AppKey, Detail, NewRoom, Quota};
+use crate::chatroom::rooms::{self, AppKey, Detail, NewRoom, Quota, Update};
 use crate::chatroom::{Names, RoomKey, is_room_id, unix_ms};
 use crate::error::Error;
 
@@ -19,11 +25,8 @@ const MAX_CUSTOM: usize = 8192;
 const MAX_DETAILS: usize = 100;
 
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(at("/chatrooms").route(web::post().to(create))).service(
-        at("/chatrooms/{chatroom_id}")
-            .route(web::get().to(details))
-            .route(web::put().to(transfer))
-            .route(web::delete().to(delete)),
+    config.service(at("/chatrooms").route(web::get().to(list)).route(web::post().to(create))).service(
+        at("/chatrooms/{chatroom_id}").route(web::get().to(details)).route(web::put().to(update)).route(web::delete().to(delete)),
     );
 }
 
@@ -56,29 +59,26 @@ fn new_room(call: &Call) -> Result<NewRoom, Error> {
     at_most("desc", description, MAX_DESCRIPTION)?;
     at_most("custom", custom, MAX_CUSTOM)?;
 
-    let ceiling = call.state.settings.limits.members_per_room;
-    let default = call.state.settings.limits.default_maxusers.min(ceiling);
-    let maxusers = match body.integer("maxusers")? {
-        None => default,
-        Some(..=0) => return Err(Error::InvalidParameter("maxusers is invalid".into())),
-        Some(wanted) => match u32::try_from(wanted) {
-            Ok(wanted) if wanted <= ceiling => wanted,
-            _ => return Err(Error::ExceedLimit(format!("maxUsers cannot exceed {ceiling}"))),
-        },
-    };
+    let limits = &call.state.settings.limits;
+    let default = i32::try_from(limits.default_maxusers.min(limits.members_per_room)).unwrap_or(i32::MAX);
+    let maxusers = maxusers(call, &body)?.unwrap_or(default);
     let members = members.iter().map(String::as_str).filter(|name| !name.is_empty());
     let people = Names::new(std::iter::once(owner).chain(members));
-    if people.len() > maxusers as usize {
+    if people.len() > usize::try_from(maxusers).unwrap_or(0) {
         return Err(Error::ExceedLimit("members size is greater than max user size !".into()));
     }
-    Ok(NewRoom {
-        id,
-        name: name.into(),
-        description: description.into(),
-        custom: custom.into(),
-        maxusers: i32::try_from(maxusers).unwrap_or(i32::MAX),
-        people,
-    })
+    Ok(NewRoom { id, name: name.into(), description: description.into(), custom: custom.into(), maxusers, people })
+}
+
+/// `maxusers` of a body, if it is there: at least 1, and no more than the service allows.
+fn maxusers(call: &Call, body: &Body) -> Result<Option<i32>, Error> {
+    let ceiling = call.state.settings.limits.members_per_room;
+    match body.integer("maxusers")? {
+        None => Ok(None),
+        Some(..=0) => Err(Error::InvalidParameter("maxusers is invalid".into())),
+        Some(wanted) if wanted > i64::from(ceiling) => Err(Error::ExceedLimit(format!("maxUsers cannot exceed {ceiling}"))),
+        Some(wanted) => Ok(i32::try_from(wanted).ok()),
+    }
 }
 
 fn at_most(what: &str, text: &str, characters: usize) -> Result<(), Error> {
@@ -86,6 +86,67 @@ fn at_most(what: &str, text: &str, characters: usize) -> Result<(), Error> {
         return Err(Error::ExceedLimit(format!("{what} cannot exceed to {characters}")));
     }
     Ok(())
+}
+
+#[derive(Serialize)]
+struct RoomSummary {
+    id: String,
+    name: String,
+    owner: String,
+    affiliations_count: i32,
+}
+
+/// Rooms on a page where no limit is named, and at most.
+const DEFAULT_LIMIT: i64 = 10;
+const MAX_LIMIT: i64 = 1000;
+
+/// The rooms of the app, the newest first: by cursor, or by page number where one is named.
+async fn list(call: Call) -> Result<Reply<Vec<RoomSummary>>, Error> {
+    let params = call.params();
+    let (db, app) = (&call.state.db, call.app.id);
+    let (mut rooms, limit) = if params.first("pagenum").is_some() || params.first("pagesize").is_some() {
+        let page = Page::of(&params);
+        (rooms::list_by_number(db, app, page.skip, page.size).await?, None)
+    } else {
+        let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
+        let after = call.state.cursors.read::<Place>(&format!("chatrooms/{app}"), &params)?;
+        // One more than asked for tells whether more follow.
+        (rooms::list(db, app, after.map(|place| (place.0, place.1)), limit + 1).await?, Some(limit))
+    };
+    let mut cursor = None;
+    if let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| rooms.len() > *limit) {
+        rooms.truncate(limit);
+        cursor = rooms.pop().map(|last| {
+            let place = Place(last.created_at, last.id.clone());
+            rooms.push(last);
+            call.state.cursors.write(&format!("chatrooms/{app}"), place)
+        });
+    }
+    let rooms: Vec<RoomSummary> = rooms
+        .into_iter()
+        .map(|room| RoomSummary { id: room.id, name: room.name, owner: room.owner, affiliations_count: room.member_count })
+        .collect();
+    let count = rooms.len();
+    Ok(call.reply(rooms).count(count).cursor(cursor))
+}
+
+/// A place in the list of rooms, as a cursor holds it: the moment at which a room was made, and its id.
+struct Place(OffsetDateTime, String);
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", unix_ms(self.0), self.1)
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (ms, id) = text.split_once('/').ok_or(())?;
+        let ms: i128 = ms.parse().map_err(drop)?;
+        Ok(Self(OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000).map_err(drop)?, id.into()))
+    }
 }
 
 #[derive(Serialize)]
@@ -144,16 +205,56 @@ async fn details(call: Call) -> Result<Reply<Vec<RoomDetail>>, Error> {
     Ok(call.reply(found.into_iter().map(RoomDetail::from).collect()).count(count))
 }
 
+/// The fields that an update may have. `need_verify` says nothing to us, but clients send it.
+const UPDATABLE: [&str; 6] = ["name", "description", "maxusers", "custom", "need_verify", "newowner"];
+
+/// `true` for each field that was sent; `name` is called `groupname` here.
 #[derive(Serialize)]
-struct Transferred {
-    newowner: bool,
+struct Updated {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groupname: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    maxusers: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newowner: Option<bool>,
 }
 
-/// Makes another member the owner.
-async fn transfer(call: Call) -> Result<Reply<Transferred>, Error> {
-    let new_owner = call.user_in_body("newowner")?;
-    rooms::transfer(&call.state.db, &call.room(), &new_owner).await?;
-    Ok(call.reply(Transferred { newowner: true }))
+/// Changes what is sent, and nothing else; with `newowner`, makes another member the owner.
+async fn update(call: Call) -> Result<Reply<Updated>, Error> {
+    let body = call.body()?;
+    let unknown: Vec<&str> = body.fields().filter(|field| !UPDATABLE.contains(field)).collect();
+    if !unknown.is_empty() {
+        return Err(Error::InvalidParameter(format!("some of [{}] are not valid fields", unknown.join(", "))));
+    }
+    if UPDATABLE.iter().all(|field| body.get(field).is_none()) {
+        return Err(Error::missing("name, description, maxusers, custom or newowner"));
+    }
+    let text = |field| Ok::<_, Error>(body.text(field)?.map(str::to_owned));
+    let update = Update {
+        name: text("name")?,
+        description: text("description")?,
+        custom: text("custom")?,
+        maxusers: maxusers(&call, &body)?,
+        new_owner: if body.get("newowner").is_some() { Some(call.user_in_body("newowner")?) } else { None },
+    };
+    if update.name.as_deref() == Some("") {
+        return Err(Error::missing("name"));
+    }
+    at_most("title", update.name.as_deref().unwrap_or_default(), MAX_NAME)?;
+    at_most("desc", update.description.as_deref().unwrap_or_default(), MAX_DESCRIPTION)?;
+    at_most("custom", update.custom.as_deref().unwrap_or_default(), MAX_CUSTOM)?;
+    rooms::update(&call.state.db, &call.room(), &update).await?;
+    Ok(call.reply(Updated {
+        groupname: update.name.map(|_| true),
+        description: update.description.map(|_| true),
+        maxusers: update.maxusers.map(|_| true),
+        custom: update.custom.map(|_| true),
+        newowner: update.new_owner.map(|_| true),
+    }))
 }
 
 #[derive(Serialize)]

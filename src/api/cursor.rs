@@ -3,6 +3,8 @@
 //! Opaque to clients, safe in a URL, and sealed: one that was not handed out for this very list is refused. Nothing is
 //! stored for them, and any instance reads those of any other.
 
+use std::str::FromStr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -27,24 +29,23 @@ impl Cursors {
     }
 
     /// The cursor for `place` in the list called `scope`.
-    pub fn write(&self, scope: &str, place: i64) -> String {
-        let place = place.to_be_bytes();
-        let mut bytes = place.to_vec();
+    pub fn write(&self, scope: &str, place: impl ToString) -> String {
+        let mut bytes = place.to_string().into_bytes();
         if let Some(key) = self.keys.first() {
-            bytes.extend_from_slice(&seal(key, scope, &place).finalize().into_bytes()[..SEAL]);
+            let seal = seal(key, scope, &bytes).finalize().into_bytes();
+            bytes.splice(..0, seal[..SEAL].iter().copied());
         }
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// The place in the list called `scope` that the request asks for, if it names one.
-    pub fn read(&self, scope: &str, params: &Params) -> Result<Option<i64>, Error> {
+    pub fn read<P: FromStr>(&self, scope: &str, params: &Params) -> Result<Option<P>, Error> {
         let Some(text) = params.first("cursor").filter(|cursor| !cursor.is_empty()) else { return Ok(None) };
         let unseal = || {
             let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-            let (place, sealed) = bytes.split_first_chunk::<8>()?;
-            let good =
-                sealed.len() == SEAL && self.keys.iter().any(|key| seal(key, scope, place).verify_truncated_left(sealed).is_ok());
-            good.then(|| i64::from_be_bytes(*place))
+            let (sealed, place) = bytes.split_at_checked(SEAL)?;
+            let good = self.keys.iter().any(|key| seal(key, scope, place).verify_truncated_left(sealed).is_ok());
+            std::str::from_utf8(place).ok().filter(|_| good)?.parse().ok()
         };
         unseal().map(Some).ok_or_else(|| Error::InvalidParameter("cursor is invalid".into()))
     }
@@ -85,8 +86,8 @@ mod tests {
             assert!(ask(&cursors, "list", &touched).is_none(), "{touched}");
         }
         for wrong in ["7", "AAAAAAAAAAA", "%00", &cursor[1..], &format!("{cursor}A")] {
-            assert!(cursors.read("list", &Params::parse(&format!("cursor={wrong}"))).is_err(), "{wrong}");
+            assert!(cursors.read::<i64>("list", &Params::parse(&format!("cursor={wrong}"))).is_err(), "{wrong}");
         }
-        assert_eq!(cursors.read("list", &Params::parse("cursor=")).expect("absent"), None);
+        assert_eq!(cursors.read::<i64>("list", &Params::parse("cursor=")).expect("absent"), None);
     }
 }

@@ -11,11 +11,14 @@ pub mod reply;
 pub mod cursor;
 
 mod admins;
+mod announcements;
+mod attributes;
 mod blocks;
 mod chatrooms;
 mod health;
 mod members;
 mod mutes;
+mod super_admins;
 mod tokens;
 mod users;
 mod whitelist;
@@ -79,11 +82,15 @@ pub fn routes(config: &mut web::ServiceConfig) {
             web::scope("/{org_name}/{app_name}")
                 .configure(tokens::routes)
                 .configure(users::routes)
+                // Before the rooms, so that no room is ever called so.
+                .configure(super_admins::routes)
                 .configure(members::routes)
                 .configure(admins::routes)
                 .configure(blocks::routes)
                 .configure(whitelist::routes)
                 .configure(mutes::routes)
+                .configure(announcements::routes)
+                .configure(attributes::routes)
                 .configure(chatrooms::routes)
                 .default_service(web::to(unknown_path)),
         )

@@ -78,22 +78,29 @@ pub struct UserReply<E, D = ()> {
     call: Call,
     entities: Vec<E>,
     data: Option<D>,
-    of_one: bool,
+    is_read: bool,
+    cursor: Option<String>,
 }
 
 impl<E> UserReply<E> {
     pub(super) fn new(call: Call, entities: Vec<E>) -> Self {
-        Self { call, entities, data: None, of_one: false }
+        Self { call, entities, data: None, is_read: false, cursor: None }
     }
 
     /// Adds what could not be done.
     pub fn data<D>(self, data: D) -> UserReply<E, D> {
-        UserReply { call: self.call, entities: self.entities, data: Some(data), of_one: self.of_one }
+        UserReply { call: self.call, entities: self.entities, data: Some(data), is_read: self.is_read, cursor: self.cursor }
     }
 
-    /// Leaves out what names the app, and counts the entities instead, as reading a single user does.
-    pub fn of_one(mut self) -> Self {
-        self.of_one = true;
+    /// Leaves out what names the app, and counts the entities instead, as the calls that read users do.
+    pub fn read(mut self) -> Self {
+        self.is_read = true;
+        self
+    }
+
+    /// Adds where the next page begins, if there is one.
+    pub fn cursor(mut self, cursor: Option<String>) -> Self {
+        self.cursor = cursor;
         self
     }
 }
@@ -106,18 +113,18 @@ impl<E: Serialize, D: Serialize> Responder for UserReply<E, D> {
         let params = call.params();
         HttpResponse::Ok().json(Envelope {
             action: call.action(),
-            application: (!self.of_one).then_some(call.app.uuid),
+            application: (!self.is_read).then_some(call.app.uuid),
             params: (!params.is_empty()).then_some(params),
             path: Some("/users"),
             uri: call.uri(),
-            count: self.of_one.then_some(self.entities.len()),
+            count: self.is_read.then_some(self.entities.len()),
             entities: self.entities,
             data: self.data,
             timestamp: now_ms(),
             duration: call.duration_ms(),
-            organization: (!self.of_one).then_some(&*call.app.org),
-            application_name: (!self.of_one).then_some(&*call.app.name),
-            cursor: None,
+            organization: (!self.is_read).then_some(&*call.app.org),
+            application_name: (!self.is_read).then_some(&*call.app.name),
+            cursor: self.cursor,
         })
     }
 }
@@ -246,7 +253,8 @@ pub async fn write_errors<B: MessageBody>(
     Ok(response.into_response(written).map_into_right_body())
 }
 
-fn now_ms() -> u128 {
+/// This moment, in Unix milliseconds.
+pub(super) fn now_ms() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis())
 }
 

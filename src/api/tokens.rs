@@ -1,4 +1,5 @@
-//! `POST /token`: a client's credentials against an app token.
+//! `/token`: app tokens for a client's credentials, user tokens for a password or on the word of an app token; and what
+//! a user token says.
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
@@ -7,13 +8,25 @@ use uuid::Uuid;
 
 use super::at;
 use super::body::Body;
-use super::call::Visit;
-use crate::auth::{self, Kind, Life};
-use crate::chatroom::apps;
+use super::call::{Call, Visit};
+use super::users::Entity;
+use crate::auth::{self, Kind, Life, Subject};
+use crate::chatroom::users::{self, Account, Registration};
+use crate::chatroom::{MAX_NAME_BYTES, Names, apps, is_username};
 use crate::error::Error;
 
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(at("/token").route(web::post().to(issue)));
+    config.service(at("/token").route(web::post().to(issue))).service(at("/token/introspect").route(web::post().to(introspect)));
+}
+
+async fn issue(visit: Visit) -> Result<HttpResponse, Error> {
+    let body = visit.body()?;
+    match text(&body, "grant_type", "grant_type must be provided")? {
+        "client_credentials" => app_token(&visit, &body).await,
+        "password" => token_for_password(&visit, &body).await,
+        "inherit" => token_on_the_word_of_the_app(&visit, &body).await,
+        _ => Err(Error::InvalidGrant("grant_type is not supported")),
+    }
 }
 
 /// Not wrapped in an envelope, unlike every other answer.
@@ -24,20 +37,10 @@ struct AppToken {
     application: Uuid,
 }
 
-async fn issue(visit: Visit) -> Result<HttpResponse, Error> {
-    let body = visit.body()?;
-    let text = |field: &str, refusal: &str| match body.text(field) {
-        Ok(Some(text)) if !text.is_empty() => Ok(text),
-        _ => Err(Error::IllegalArgument(refusal.into())),
-    };
-    match text("grant_type", "grant_type must be provided")? {
-        "client_credentials" => {}
-        _ => return Err(Error::InvalidGrant("grant_type is not supported")),
-    }
-    let client_id = text("client_id", "client_id must be provided.")?;
-    let client_secret = text("client_secret", "client_secret must be provided")?;
-    let life = life(&body, visit.state.settings.auth.token_ttl_seconds)?;
-
+async fn app_token(visit: &Visit, body: &Body) -> Result<HttpResponse, Error> {
+    let client_id = text(body, "client_id", "client_id must be provided.")?;
+    let client_secret = text(body, "client_secret", "client_secret must be provided")?;
+    let life = life(visit, body)?;
     let app = &visit.app;
     let credentials = apps::credentials(&visit.state.db, app.id).await?;
     if credentials.client_id != client_id {
@@ -46,14 +49,111 @@ async fn issue(visit: Visit) -> Result<HttpResponse, Error> {
     if !auth::client_secret_matches(app.uuid, client_secret, &credentials.client_secret_hash) {
         return Err(Error::InvalidGrant("client_secret does not match"));
     }
-    let token = visit.state.keys.issue(app.uuid, Kind::App, client_id, life)?;
+    let token = visit.state.keys.issue(app.uuid, &Subject::Client(client_id), life)?;
     Ok(HttpResponse::Ok().json(AppToken { access_token: token.text, expires_in: token.expires_in, application: app.uuid }))
 }
 
+#[derive(Serialize)]
+struct UserToken {
+    access_token: String,
+    expires_in: u32,
+    user: Entity,
+}
+
+async fn token_for_password(visit: &Visit, body: &Body) -> Result<HttpResponse, Error> {
+    let username = text(body, "username", "username must be provided")?;
+    let password = text(body, "password", "password must be provided")?;
+    let life = life(visit, body)?;
+    let account = users::account(&visit.state.db, visit.app.id, &Names::new([username])).await?;
+    let account = account.ok_or(Error::GrantUserNotFound)?;
+    let matches = match &account.password_hash {
+        Some(hash) => visit.state.passwords.matches(password.to_owned(), hash.clone()).await?,
+        None => false,
+    };
+    if !matches {
+        return Err(Error::InvalidGrant("invalid username or password"));
+    }
+    user_token(visit, account, life)
+}
+
+/// Needs the token of the app; registers an unknown user if asked to, without a password.
+async fn token_on_the_word_of_the_app(visit: &Visit, body: &Body) -> Result<HttpResponse, Error> {
+    visit.authenticate()?;
+    let username = text(body, "username", "username must be provided")?;
+    if username.len() > MAX_NAME_BYTES {
+        return Err(Error::IllegalArgument("USERNAME_TOO_LONG".into()));
+    }
+    let name = Names::new([username]);
+    if !is_username(&name.given()[0]) {
+        return Err(Error::IllegalArgument(format!("username [{username}] is not legal")));
+    }
+    let life = life(visit, body)?;
+    let (db, app) = (&visit.state.db, visit.app.id);
+    if let Some(account) = users::account(db, app, &name).await? {
+        return user_token(visit, account, life);
+    }
+    if body.get("autoCreateUser").and_then(serde_json::Value::as_bool) != Some(true) {
+        return Err(Error::EntityNotFound);
+    }
+    let registration = Registration { username: name.given()[0].clone(), password_hash: None, nickname: None };
+    users::register(db, app, &[registration]).await?;
+    // Registered here, or by somebody else in this very moment; missing only while a former user of that name goes.
+    let account = users::account(db, app, &name).await?.ok_or(Error::GrantUserBusy)?;
+    user_token(visit, account, life)
+}
+
+fn user_token(visit: &Visit, account: Account, life: Life) -> Result<HttpResponse, Error> {
+    let Account { user, token_generation: generation, .. } = account;
+    if !user.activated {
+        return Err(Error::InvalidGrant("user not activated"));
+    }
+    let subject = Subject::User { name: &user.username, uuid: user.uuid, generation };
+    let token = visit.state.keys.issue(visit.app.uuid, &subject, life)?;
+    Ok(HttpResponse::Ok().json(UserToken { access_token: token.text, expires_in: token.expires_in, user: user.into() }))
+}
+
+/// As RFC 7662 has it, for a gateway that must know whose token it was shown.
+#[derive(Serialize)]
+struct Introspection {
+    active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<u64>,
+}
+
+/// Whether a user token is good: of this app, not expired, not revoked, and of a user who may sign in.
+async fn introspect(call: Call) -> Result<HttpResponse, Error> {
+    let body = call.body()?;
+    let token = text(&body, "token", "token must be provided")?;
+    let claims = call.state.keys.claims(token, Kind::User).filter(|claims| claims.app == call.app.uuid);
+    let mut answer = Introspection { active: false, username: None, iat: None, exp: None };
+    if let Some(claims) = claims {
+        let account = users::account(&call.state.db, call.app.id, &Names::new([claims.sub.as_str()])).await?;
+        answer.active = account.is_some_and(|account| {
+            account.user.activated && Some(account.user.uuid) == claims.uid && Some(account.token_generation) == claims.generation
+        });
+        if answer.active {
+            (answer.username, answer.iat, answer.exp) = (Some(claims.sub), Some(claims.iat), Some(claims.exp));
+        }
+    }
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// A text that must be there, in the words of this path where it is not.
+fn text<'b>(body: &'b Body, field: &str, refusal: &str) -> Result<&'b str, Error> {
+    match body.text(field) {
+        Ok(Some(text)) if !text.is_empty() => Ok(text),
+        _ => Err(Error::IllegalArgument(refusal.into())),
+    }
+}
+
 /// `ttl` in seconds; 0 is for ever.
-fn life(body: &Body, default: u32) -> Result<Life, Error> {
+fn life(visit: &Visit, body: &Body) -> Result<Life, Error> {
     match body.integer("ttl") {
-        Ok(None) => Ok(Life::Seconds(default)),
+        Ok(None) => Ok(Life::Seconds(visit.state.settings.auth.token_ttl_seconds)),
         Ok(Some(0)) => Ok(Life::Forever),
         Ok(Some(seconds @ 1..)) => Ok(Life::Seconds(u32::try_from(seconds).unwrap_or(u32::MAX))),
         Ok(Some(_)) | Err(_) => Err(Error::IllegalArgument("ttl is invalid".into())),

@@ -1,6 +1,6 @@
 //! Users: `/users`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder as _};
@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::at;
 use super::body::Body;
 use super::call::Call;
-use super::paging::Page;
-use super::reply::{Reply, UserReply};
+use super::paging::{self, Page};
+use super::reply::{Reply, UserReply, now_ms};
 use crate::chatroom::users::{self, Registration, User};
-use crate::chatroom::{MAX_NAME_BYTES, is_username, unix_ms};
+use crate::chatroom::{MAX_NAME_BYTES, Names, is_username, unix_ms};
 use crate::error::Error;
 
 /// The most users in one registration.
@@ -27,13 +27,21 @@ const MAX_NICKNAME: usize = 100;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/users").route(web::post().to(register)))
-        .service(at("/users/{usernames}").route(web::get().to(get)).route(web::delete().to(delete)))
+        .service(at("/users").route(web::get().to(list)).route(web::post().to(register)).route(web::delete().to(delete_several)))
+        .service(
+            at("/users/{usernames}").route(web::get().to(get)).route(web::put().to(set_nickname)).route(web::delete().to(delete)),
+        )
+        .service(at("/users/{usernames}/password").route(web::put().to(set_password)).route(web::post().to(set_password)))
+        .service(at("/users/{usernames}/activate").route(web::post().to(activate)))
+        .service(at("/users/{usernames}/deactivate").route(web::post().to(deactivate)))
+        .service(at("/users/{usernames}/disconnect").route(web::get().to(disconnect)))
+        .service(at("/users/{usernames}/disconnect/{resource}").route(web::get().to(disconnect)))
+        .service(at("/users/{usernames}/status").route(web::get().to(status)).route(web::post().to(status_of_several)))
         .service(at("/users/{usernames}/joined_chatrooms").route(web::get().to(joined)));
 }
 
 #[derive(Serialize)]
-struct Entity {
+pub struct Entity {
     uuid: Uuid,
     r#type: &'static str,
     created: i64,
@@ -81,7 +89,7 @@ async fn register(call: Call) -> Result<HttpResponse, Error> {
     let names: Vec<String> = wanted.iter().map(|user| user.username.clone()).collect();
     let registrations = try_join_all(wanted.into_iter().map(async |user| {
         let password_hash = call.state.passwords.hash(user.password).await?;
-        Ok::<_, Error>(Registration { username: user.username, password_hash, nickname: user.nickname })
+        Ok::<_, Error>(Registration { username: user.username, password_hash: Some(password_hash), nickname: user.nickname })
     }))
     .await?;
 
@@ -135,11 +143,7 @@ impl NewUser {
         if password.chars().count() > MAX_PASSWORD {
             return Err(refuse("PASSWORD_TOO_LONG"));
         }
-        let nickname = body.text("nickname").map_err(|error| refuse(&error.to_string()))?.map(str::to_owned);
-        if nickname.as_ref().is_some_and(|nickname| nickname.chars().count() > MAX_NICKNAME) {
-            return Err(refuse("NICKNAME_TOO_LONG"));
-        }
-        Ok(Self { username, password, nickname })
+        Ok(Self { username, password, nickname: nickname(&body)? })
     }
 }
 
@@ -172,13 +176,154 @@ fn distinct(wanted: Vec<NewUser>) -> Result<Vec<NewUser>, Error> {
 /// U3.
 async fn get(call: Call) -> Result<UserReply<Entity>, Error> {
     let user = users::find(&call.state.db, call.app.id, &call.user()).await?.ok_or(Error::AccountNotFound)?;
-    Ok(call.user_reply(entities(vec![user])).of_one())
+    Ok(call.user_reply(entities(vec![user])).read())
 }
 
 /// U5: the user goes, with the rooms that the user owns and every standing in others.
 async fn delete(call: Call) -> Result<UserReply<Entity>, Error> {
-    let user = users::delete(&call.state.db, call.app.id, &call.user()).await?.ok_or(Error::AccountNotFound)?;
+    let deleted = users::delete(&call.state.db, call.app.id, &call.user()).await?;
+    if deleted.is_empty() {
+        return Err(Error::AccountNotFound);
+    }
+    Ok(call.user_reply(entities(deleted)))
+}
+
+/// Users on a page where no limit is named, and at most.
+const DEFAULT_LIMIT: i64 = 10;
+const MAX_LIMIT: i64 = 100;
+
+/// U4: the users, by name.
+async fn list(call: Call) -> Result<UserReply<Entity>, Error> {
+    let (users, cursor) = page(&call).await?;
+    Ok(call.user_reply(entities(users)).read().cursor(cursor))
+}
+
+/// U6: deletes as many users as U4 would list, and answers who they were.
+async fn delete_several(call: Call) -> Result<UserReply<Entity>, Error> {
+    let (users, cursor) = page(&call).await?;
+    let names = Names::new(users.into_iter().map(|user| user.username));
+    let deleted = users::delete(&call.state.db, call.app.id, &names).await?;
+    Ok(call.user_reply(entities(deleted)).cursor(cursor))
+}
+
+async fn page(call: &Call) -> Result<(Vec<User>, Option<String>), Error> {
+    let params = call.params();
+    let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
+    let scope = format!("users/{}", call.app.id);
+    let after = call.state.cursors.read::<String>(&scope, &params)?.unwrap_or_default();
+    // One more than asked for tells whether more follow.
+    let mut users = users::list(&call.state.db, call.app.id, &after, limit + 1).await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = users.len() > limit;
+    users.truncate(limit);
+    let last = users.last().filter(|_| more);
+    let cursor = last.map(|user| call.state.cursors.write(&scope, &user.username));
+    Ok((users, cursor))
+}
+
+/// The answer of calls that only say what was done.
+#[derive(Serialize)]
+struct Done {
+    action: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    entities: Vec<Entity>,
+    timestamp: u128,
+    duration: u128,
+}
+
+fn done(call: &Call, action: &'static str, entities: Vec<Entity>) -> HttpResponse {
+    HttpResponse::Ok().json(Done { action, entities, timestamp: now_ms(), duration: call.duration_ms() })
+}
+
+/// U7.
+async fn set_password(call: Call) -> Result<HttpResponse, Error> {
+    let refuse = |text: &str| Error::IllegalArgument(text.into());
+    let body = call.body()?;
+    let password = match body.get("newpassword") {
+        Some(Value::String(password)) if !password.is_empty() => password.clone(),
+        _ => return Err(refuse("newpassword is required")),
+    };
+    if password.chars().count() > MAX_PASSWORD {
+        return Err(refuse("PASSWORD_TOO_LONG"));
+    }
+    // Hashing is dear: not for somebody who does not exist.
+    users::find(&call.state.db, call.app.id, &call.user()).await?.ok_or(Error::EntityNotFound)?;
+    let hash = call.state.passwords.hash(password).await?;
+    if !users::set_password(&call.state.db, call.app.id, &call.user(), &hash).await? {
+        return Err(Error::EntityNotFound);
+    }
+    Ok(done(&call, "set user password", Vec::new()))
+}
+
+/// U8: the user may sign in again.
+async fn activate(call: Call) -> Result<HttpResponse, Error> {
+    users::set_activated(&call.state.db, call.app.id, &call.user(), true).await?.ok_or(Error::AccountNotFound)?;
+    Ok(done(&call, "activate user", Vec::new()))
+}
+
+/// U8: the user gets no token any more, and those that were given are revoked.
+async fn deactivate(call: Call) -> Result<HttpResponse, Error> {
+    let user = users::set_activated(&call.state.db, call.app.id, &call.user(), false).await?.ok_or(Error::AccountNotFound)?;
+    Ok(done(&call, "Deactivate user", entities(vec![user])))
+}
+
+#[derive(Serialize)]
+struct Disconnected {
+    result: bool,
+}
+
+/// U9: revokes the user's tokens. Devices are not known here, so one of them is as good as all.
+async fn disconnect(call: Call) -> Result<Reply<Disconnected>, Error> {
+    if !users::revoke_tokens(&call.state.db, call.app.id, &call.user()).await? {
+        return Err(Error::AccountNotFound);
+    }
+    Ok(call.reply(Disconnected { result: true }))
+}
+
+/// Nobody is connected to a service that carries no messages.
+const OFFLINE: &str = "offline";
+
+/// U10.
+async fn status(call: Call) -> Result<Reply<BTreeMap<String, &'static str>>, Error> {
+    let user = users::find(&call.state.db, call.app.id, &call.user()).await?.ok_or(Error::AccountNotFound)?;
+    Ok(call.reply(BTreeMap::from([(user.username, OFFLINE)])))
+}
+
+/// The most users in one question for their status.
+const MAX_STATUS: usize = 100;
+
+/// U11: `POST /users/batch/status`. Whoever is unknown is offline, too.
+async fn status_of_several(call: Call) -> Result<Reply<Vec<BTreeMap<String, &'static str>>>, Error> {
+    if call.user_segment() != "batch" {
+        return Err(Error::NoSuchCall { status: 405 });
+    }
+    let names = call.body()?.texts("usernames")?;
+    if names.is_empty() {
+        return Err(Error::missing("usernames"));
+    }
+    if names.len() > MAX_STATUS {
+        return Err(Error::TooManyNames { limit: "usernames size is more than max limit", max: MAX_STATUS });
+    }
+    let statuses = Names::new(names).given().iter().map(|name| BTreeMap::from([(name.clone(), OFFLINE)])).collect();
+    Ok(call.reply(statuses))
+}
+
+/// U12: the display name in pushes.
+async fn set_nickname(call: Call) -> Result<UserReply<Entity>, Error> {
+    let body = call.body()?;
+    let nickname = nickname(&body)?.ok_or_else(|| Error::IllegalArgument("nickname must be provided".into()))?;
+    let user = users::set_nickname(&call.state.db, call.app.id, &call.user(), &nickname).await?;
+    let user = user.ok_or(Error::AccountNotFound)?;
     Ok(call.user_reply(entities(vec![user])))
+}
+
+fn nickname(body: &Body) -> Result<Option<String>, Error> {
+    let refuse = |text: &str| Error::IllegalArgument(text.into());
+    let nickname = body.text("nickname").map_err(|error| refuse(&error.to_string()))?.map(str::to_owned);
+    if nickname.as_ref().is_some_and(|nickname| nickname.chars().count() > MAX_NICKNAME) {
+        return Err(refuse("NICKNAME_TOO_LONG"));
+    }
+    Ok(nickname)
 }
 
 #[derive(Serialize)]

@@ -99,11 +99,13 @@ async fn write_back(change: &mut Change) -> Result<(), Error> {
     let Change { transaction, key, room } = change;
     sqlx::query!(
         "update chatrooms
-         set owner = $3, member_count = $4, mute_all = $5, last_seq = $6, deleted_at = case when $7 then now() end
+         set owner = $3, maxusers = $4, member_count = $5, mute_all = $6, last_seq = $7,
+             deleted_at = case when $8 then now() end
          where app = $1 and id = $2",
         key.app,
         key.id(),
         room.owner,
+        room.maxusers,
         room.member_count,
         room.mute_all,
         room.last_seq,

@@ -5,12 +5,15 @@
 //! asks for a room's.
 
 pub mod admins;
+pub mod announcements;
 pub mod apps;
+pub mod attributes;
 pub mod blocks;
 pub mod change;
 pub mod members;
 pub mod mutes;
 pub mod rooms;
+pub mod super_admins;
 pub mod users;
 pub mod whitelist;
 

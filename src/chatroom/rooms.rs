@@ -6,7 +6,7 @@
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
-use super::change::change;
+use super::change::{Change, change};
 use super::{Names, RoomKey, admins, begin, members, users, whitelist};
 use crate::error::Error;
 
@@ -175,6 +175,53 @@ pub async fn details(db: &PgPool, app: i32, ids: &[RoomKey], affiliations: u32) 
     Ok(found)
 }
 
+/// A room in a list of rooms.
+pub struct Summary {
+    /// Its id.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// The owner.
+    pub owner: String,
+    /// How many members there are, the owner counted.
+    pub member_count: i32,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+}
+
+/// Reads `size` rooms of an app, the newest first, behind the one of that id made at that moment. However far that is,
+/// the cost is the same.
+pub async fn list(db: &PgPool, app: i32, after: Option<(OffsetDateTime, String)>, size: i64) -> Result<Vec<Summary>, Error> {
+    let Some((created_at, id)) = after else { return list_by_number(db, app, 0, size).await };
+    Ok(sqlx::query_as!(
+        Summary,
+        "select id, name, owner, member_count, created_at from chatrooms
+         where app = $1 and deleted_at is null and (created_at, id) < ($2, $3)
+         order by created_at desc, id desc limit $4",
+        app,
+        created_at,
+        id,
+        size,
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// Reads `size` rooms of an app, the newest first, the first `skip` left out.
+pub async fn list_by_number(db: &PgPool, app: i32, skip: i64, size: i64) -> Result<Vec<Summary>, Error> {
+    Ok(sqlx::query_as!(
+        Summary,
+        "select id, name, owner, member_count, created_at from chatrooms
+         where app = $1 and deleted_at is null
+         order by created_at desc, id desc offset $2 limit $3",
+        app,
+        skip,
+        size,
+    )
+    .fetch_all(db)
+    .await?)
+}
+
 /// Fails if there is no such room.
 pub async fn require(db: &PgPool, key: &RoomKey) -> Result<(), Error> {
     let found =
@@ -193,23 +240,68 @@ pub async fn delete(db: &PgPool, key: &RoomKey) -> Result<(), Error> {
     .await
 }
 
-/// Makes another member the owner. The former owner stays as a plain member; the new one needs no standing as admin or
-/// on the whitelist any more.
-pub async fn transfer(db: &PgPool, key: &RoomKey, new_owner: &Names) -> Result<(), Error> {
+/// What is to change about a room; what is absent stays.
+#[derive(Default)]
+pub struct Update {
+    /// What it is called.
+    pub name: Option<String>,
+    /// What it is about.
+    pub description: Option<String>,
+    /// Whatever its creator keeps with it.
+    pub custom: Option<String>,
+    /// How many members there may be, the owner counted.
+    pub maxusers: Option<i32>,
+    /// The member who is to own it.
+    pub new_owner: Option<Names>,
+}
+
+/// Changes a room, in all that is asked for or in nothing.
+pub async fn update(db: &PgPool, key: &RoomKey, update: &Update) -> Result<(), Error> {
     change(db, key, async |change| {
-        let name = users::require(change.connection(), key.app, new_owner).await?;
-        if name == change.room.owner {
-            return Err(Error::OwnerAlready);
+        if let Some(maxusers) = update.maxusers {
+            if maxusers < change.room.member_count {
+                return Err(Error::SeatsTaken);
+            }
+            change.room.maxusers = maxusers;
         }
-        if !change.standing(new_owner).await?[0].member {
-            return Err(Error::NewOwnerNotInRoom { user: name, room: key.given().into() });
+        if let Some(new_owner) = &update.new_owner {
+            transfer(change, new_owner).await?;
         }
-        admins::delete(change, &name).await?;
-        whitelist::delete(change, std::slice::from_ref(&name)).await?;
-        change.room.owner = name;
+        if update.name.is_none() && update.description.is_none() && update.custom.is_none() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "update chatrooms
+             set name = coalesce($3, name), description = coalesce($4, description), custom = coalesce($5, custom)
+             where app = $1 and id = $2",
+            key.app,
+            key.id(),
+            update.name,
+            update.description,
+            update.custom,
+        )
+        .execute(change.connection())
+        .await?;
         Ok(())
     })
     .await
+}
+
+/// Makes another member the owner. The former owner stays as a plain member; the new one needs no standing as admin or
+/// on the whitelist any more.
+async fn transfer(change: &mut Change, new_owner: &Names) -> Result<(), Error> {
+    let key = change.key.clone();
+    let name = users::require(change.connection(), key.app, new_owner).await?;
+    if name == change.room.owner {
+        return Err(Error::OwnerAlready);
+    }
+    if !change.standing(new_owner).await?[0].member {
+        return Err(Error::NewOwnerNotInRoom { user: name, room: key.given().into() });
+    }
+    admins::delete(change, &name).await?;
+    whitelist::delete(change, std::slice::from_ref(&name)).await?;
+    change.room.owner = name;
+    Ok(())
 }
 
 /// Mutes or unmutes the whole room. The mute list has no part in it.

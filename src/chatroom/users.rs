@@ -34,8 +34,8 @@ pub struct User {
 pub struct Registration {
     /// Legal, and folded to lower case.
     pub username: String,
-    /// See [`crate::auth::Passwords::hash`].
-    pub password_hash: String,
+    /// See [`crate::auth::Passwords::hash`]; without one, no password opens the account.
+    pub password_hash: Option<String>,
     /// The display name in pushes.
     pub nickname: Option<String>,
 }
@@ -43,7 +43,7 @@ pub struct Registration {
 /// Registers users whose names are free. Those whose names are taken are missing from the answer.
 pub async fn register(db: &PgPool, app: i32, registrations: &[Registration]) -> Result<Vec<User>, Error> {
     let usernames: Vec<String> = registrations.iter().map(|user| user.username.clone()).collect();
-    let hashes: Vec<String> = registrations.iter().map(|user| user.password_hash.clone()).collect();
+    let hashes: Vec<Option<String>> = registrations.iter().map(|user| user.password_hash.clone()).collect();
     let nicknames: Vec<Option<String>> = registrations.iter().map(|user| user.nickname.clone()).collect();
     // In the order of their names, so that two calls with the same names cannot wait for each other.
     let mut users = sqlx::query_as!(
@@ -56,7 +56,7 @@ pub async fn register(db: &PgPool, app: i32, registrations: &[Registration]) -> 
          returning uuid, username, nickname, activated, created_at, modified_at",
         app,
         &usernames,
-        &hashes,
+        &hashes as &[Option<String>],
         &nicknames as &[Option<String>],
     )
     .fetch_all(db)
@@ -76,6 +76,114 @@ pub async fn find(db: &PgPool, app: i32, name: &Names) -> Result<Option<User>, E
     )
     .fetch_optional(db)
     .await?)
+}
+
+/// What a user's tokens and password are checked against.
+pub struct Account {
+    /// The user.
+    pub user: User,
+    /// See [`crate::auth::Passwords`]; `None` if no password opens the account.
+    pub password_hash: Option<String>,
+    /// Tokens of earlier generations are revoked.
+    pub token_generation: i32,
+}
+
+/// The account of the user of that name.
+pub async fn account(db: &PgPool, app: i32, name: &Names) -> Result<Option<Account>, Error> {
+    let row = sqlx::query!(
+        "select uuid, username, nickname, activated, created_at, modified_at, password_hash, token_generation
+         from users where app = $1 and username = any($2::text[]) and deleted_at is null",
+        app,
+        name.stored(),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| Account {
+        user: User {
+            uuid: row.uuid,
+            username: row.username,
+            nickname: row.nickname,
+            activated: row.activated,
+            created_at: row.created_at,
+            modified_at: row.modified_at,
+        },
+        password_hash: row.password_hash,
+        token_generation: row.token_generation,
+    }))
+}
+
+/// Reads `size` users behind the name `after`, by name.
+pub async fn list(db: &PgPool, app: i32, after: &str, size: i64) -> Result<Vec<User>, Error> {
+    Ok(sqlx::query_as!(
+        User,
+        "select uuid, username, nickname, activated, created_at, modified_at
+         from users where app = $1 and username > $2 and deleted_at is null
+         order by username limit $3",
+        app,
+        after,
+        size,
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// Puts another password in the place of a user's, and revokes the user's tokens. `false` if there is no such user.
+pub async fn set_password(db: &PgPool, app: i32, name: &Names, password_hash: &str) -> Result<bool, Error> {
+    let changed = sqlx::query!(
+        "update users set password_hash = $3, token_generation = token_generation + 1,
+             modified_at = date_trunc('milliseconds', now())
+         where app = $1 and username = any($2::text[]) and deleted_at is null",
+        app,
+        name.stored(),
+        password_hash,
+    )
+    .execute(db)
+    .await?;
+    Ok(changed.rows_affected() > 0)
+}
+
+/// Gives a user another display name. `None` if there is no such user.
+pub async fn set_nickname(db: &PgPool, app: i32, name: &Names, nickname: &str) -> Result<Option<User>, Error> {
+    Ok(sqlx::query_as!(
+        User,
+        "update users set nickname = $3, modified_at = date_trunc('milliseconds', now())
+         where app = $1 and username = any($2::text[]) and deleted_at is null
+         returning uuid, username, nickname, activated, created_at, modified_at",
+        app,
+        name.stored(),
+        nickname,
+    )
+    .fetch_optional(db)
+    .await?)
+}
+
+/// Lets a user sign in, or not any more: then the user's tokens are revoked, too. `None` if there is no such user.
+pub async fn set_activated(db: &PgPool, app: i32, name: &Names, activated: bool) -> Result<Option<User>, Error> {
+    Ok(sqlx::query_as!(
+        User,
+        "update users set activated = $3, token_generation = token_generation + case when $3 then 0 else 1 end,
+             modified_at = date_trunc('milliseconds', now())
+         where app = $1 and username = any($2::text[]) and deleted_at is null
+         returning uuid, username, nickname, activated, created_at, modified_at",
+        app,
+        name.stored(),
+        activated,
+    )
+    .fetch_optional(db)
+    .await?)
+}
+
+/// Revokes a user's tokens. `false` if there is no such user.
+pub async fn revoke_tokens(db: &PgPool, app: i32, name: &Names) -> Result<bool, Error> {
+    let changed = sqlx::query!(
+        "update users set token_generation = token_generation + 1
+         where app = $1 and username = any($2::text[]) and deleted_at is null",
+        app,
+        name.stored(),
+    )
+    .execute(db)
+    .await?;
+    Ok(changed.rows_affected() > 0)
 }
 
 /// Those of `names` who are registered.
@@ -186,35 +294,43 @@ pub async fn joined(db: &PgPool, app: i32, name: &Names, skip: i64, size: i64) -
     .await?)
 }
 
-/// How many rooms forget a deleted user before the deletion is answered; the others follow in the background.
+/// How many rooms forget deleted users before a deletion is answered; the others follow in the background.
 const ROOMS_AT_ONCE: usize = 1000;
 
-/// Deletes a user, with the rooms that the user owns and every standing in others. `None` if there is no such user.
-pub async fn delete(db: &PgPool, app: i32, name: &Names) -> Result<Option<User>, Error> {
+/// Deletes users, each with the rooms that the user owns and every standing in others. Returns who was there to delete.
+pub async fn delete(db: &PgPool, app: i32, names: &Names) -> Result<Vec<User>, Error> {
     // `for update` and not what an update takes by itself: it must wait for those who hold the user.
-    let user = sqlx::query_as!(
+    let mut users = sqlx::query_as!(
         User,
-        "with gone as (
+        "with doomed as (
              select username from users
              where app = $1 and username = any($2::text[]) and deleted_at is null
-             for update
+             order by username for update
+         ), demoted as (
+             delete from super_admins using doomed
+             where super_admins.app = $1 and super_admins.username = doomed.username
          )
-         update users set deleted_at = now() from gone
-         where users.app = $1 and users.username = gone.username
+         update users set deleted_at = now() from doomed
+         where users.app = $1 and users.username = doomed.username
          returning uuid, users.username, nickname, activated, created_at, modified_at",
         app,
-        name.stored(),
+        names.stored(),
     )
-    .fetch_optional(db)
+    .fetch_all(db)
     .await?;
-    let Some(user) = user else { return Ok(None) };
-    if let Err(error) = forget(db, app, &user.username, ROOMS_AT_ONCE).await {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "a deleted user is still in some rooms; the background task goes on"
-        );
+    users.sort_by_key(|user| names.stored().iter().position(|name| *name == user.username));
+    let mut rooms_left = ROOMS_AT_ONCE;
+    for user in &users {
+        match forget(db, app, &user.username, rooms_left).await {
+            Ok(rooms) => rooms_left -= rooms,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "deleted users are still in some rooms; the background task goes on");
+                break;
+            }
+        }
     }
-    Ok(Some(user))
+    Ok(users)
 }
 
 /// Users who were deleted but whom some rooms still know, longest waiting first.

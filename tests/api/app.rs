@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 
 use reqwest::Method;
-use roomward::auth::{self, Keys, Kind, Life};
+use roomward::auth::{self, Keys, Life, Subject};
 use roomward::chatroom::apps::{self, App, Credentials};
 use roomward::config::Settings;
 use roomward::migrations;
@@ -352,7 +352,7 @@ pub async fn new_app(db: &PgPool, org: &str, name: &str) -> App {
 
 /// A token of that app, good for an hour.
 pub fn token(app: &App) -> String {
-    Keys::new(&[SECRET]).issue(app.uuid, Kind::App, "test", Life::Seconds(3600)).expect("a token").text
+    Keys::new(&[SECRET]).issue(app.uuid, &Subject::Client("test"), Life::Seconds(3600)).expect("a token").text
 }
 
 /// Names that differ, `prefix0` and on.

@@ -282,3 +282,107 @@ async fn another_member_becomes_the_owner_and_the_former_one_a_plain_member() {
     missing.fails_room("123");
     assert_eq!(app.delete(&format!("/chatrooms/{room}/users/ann")).await.status, 200, "the former owner may go");
 }
+
+async fn update(app: &TestApp, room: &str, body: Value) -> Answer {
+    app.send(app.request(Method::PUT, &format!("/chatrooms/{room}")).body(body.to_string())).await
+}
+
+#[tokio::test]
+async fn an_update_changes_what_is_sent_and_says_so() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    update(&app, &room, json!({"name": "new name", "description": "new text", "maxusers": "300"})).await.is(&format!(
+        r#"{{"action":"put","application":"APP","uri":"BASE/chatrooms/{room}","entities":[],"data":{{"groupname":true,"description":true,"maxusers":true}},"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#
+    ));
+    let answer = update(&app, &room, json!({"custom": "extra", "need_verify": true})).await;
+    assert_eq!(answer.json()["data"], json!({"custom": true}));
+    let detail = app.get(&format!("/chatrooms/{room}")).await.json()["data"][0].clone();
+    assert_eq!(
+        (&detail["name"], &detail["description"], &detail["maxusers"], &detail["custom"]),
+        (&json!("new name"), &json!("new text"), &json!(300), &json!("extra"))
+    );
+    assert_eq!(update(&app, &room, json!({"need_verify": false})).await.json()["data"], json!({}));
+}
+
+#[tokio::test]
+async fn an_update_that_cannot_be_changes_nothing() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    for (body, text) in [
+        (json!({"title": "x", "name": "y", "color": 1}), "some of [color, title] are not valid fields"),
+        (json!({}), "name, description, maxusers, custom or newowner must be provided"),
+        (json!({"name": ""}), "name must be provided"),
+        (json!({"name": 7}), "name is invalid"),
+        (json!({"maxusers": 0}), "maxusers is invalid"),
+        (json!({"maxusers": "x"}), "maxusers is invalid"),
+    ] {
+        update(&app, &room, body).await.fails_parameter(text);
+    }
+    for (body, text) in [
+        (json!({"name": "x".repeat(129)}), "title cannot exceed to 128"),
+        (json!({"description": "x".repeat(513)}), "desc cannot exceed to 512"),
+        (json!({"custom": "x".repeat(8193)}), "custom cannot exceed to 8192"),
+        (json!({"maxusers": 10_001}), "maxUsers cannot exceed 10000"),
+    ] {
+        update(&app, &room, body).await.fails_limit(text);
+    }
+    let fewer = "current user count is larger than the maxUsers that you want to update !";
+    update(&app, &room, json!({"name": "other", "maxusers": 1})).await.fails_forbidden(403, fewer);
+    update(&app, &room, json!({"name": "other", "newowner": "nobody"})).await.fails_user("nobody");
+    update(&app, "123", json!({"name": "other"})).await.fails_room("123");
+    assert_eq!(app.get(&format!("/chatrooms/{room}")).await.json()["data"][0]["name"], "room");
+    assert_eq!(update(&app, &room, json!({"maxusers": 2})).await.status, 200);
+}
+
+#[tokio::test]
+async fn rooms_are_listed_the_newest_first_by_cursor_and_by_number() {
+    let app = TestApp::new().await;
+    app.users(&["ann", "bob"]).await;
+    let one = app.room("ann", &["bob"]).await;
+    let two = app.room("ann", &[]).await;
+    let three = app.room("bob", &[]).await;
+    let first = app.get("/chatrooms?limit=2").await;
+    let cursor = first.json()["cursor"].as_str().expect("more").to_owned();
+    first.is(&format!(
+        r#"{{"action":"get","application":"APP","params":{{"limit":["2"]}},"uri":"BASE/chatrooms","entities":[],"data":[{{"id":"{three}","name":"room","owner":"bob","affiliations_count":1}},{{"id":"{two}","name":"room","owner":"ann","affiliations_count":1}}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app","count":2,"cursor":"{cursor}"}}"#
+    ));
+    app.room("ann", &[]).await;
+    app.delete(&format!("/chatrooms/{two}")).await;
+    let second = app.get(&format!("/chatrooms?limit=2&cursor={cursor}")).await.json();
+    assert_eq!(
+        (&second["data"], second.get("cursor")),
+        (&json!([{"id": one, "name": "room", "owner": "ann", "affiliations_count": 2}]), None)
+    );
+    let by_number = app.get("/chatrooms?pagenum=2&pagesize=1").await.json();
+    assert_eq!((&by_number["data"][0]["id"], by_number.get("cursor")), (&json!(three), None));
+    app.get("/chatrooms?cursor=nonsense").await.fails_parameter("cursor is invalid");
+}
+
+#[tokio::test]
+async fn rooms_made_in_the_same_millisecond_are_each_listed_once() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    sqlx::query(
+        "with room as (
+             insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
+             select $1, 'same' || n, 'n', 'd', 'ann', 10, 1, 1 from generate_series(1, 25) n returning app, id
+         )
+         insert into members (app, chatroom, username, seq) select app, id, 'ann', 1 from room",
+    )
+    .bind(app.app.id)
+    .execute(&app.db)
+    .await
+    .expect("rooms");
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = app.get(&format!("/chatrooms?limit=7{cursor}")).await.json();
+        seen.extend(page["data"].as_array().expect("a list").iter().map(|room| room["id"].as_str().expect("an id").to_owned()));
+        match page.get("cursor") {
+            Some(next) => cursor = format!("&cursor={}", next.as_str().expect("a text")),
+            None => break,
+        }
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 25);
+}

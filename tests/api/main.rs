@@ -6,6 +6,8 @@
 mod app;
 
 mod admins;
+mod announcements;
+mod attributes;
 mod blocks;
 mod chatrooms;
 mod cli;
@@ -19,6 +21,9 @@ mod mutes;
 mod page;
 mod protocol;
 mod recovery;
+mod sdk;
+mod super_admins;
+mod tenants;
 mod tokens;
 mod users;
 mod whitelist;

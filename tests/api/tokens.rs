@@ -1,7 +1,7 @@
 //! Tokens: how they are given, and what they open.
 
 use reqwest::Method;
-use roomward::auth::{Keys, Kind, Life};
+use roomward::auth::{Keys, Life, Subject};
 use serde_json::{Value, json};
 
 use crate::app::{Answer, CLIENT_ID, CLIENT_SECRET, Instance, SECRET, TestApp, settings, shared_database};
@@ -87,7 +87,7 @@ async fn without_a_good_token_nothing_is_told_not_even_whether_the_room_exists()
     let other = TestApp::new().await;
     let room = app.room_with("ann", &[]).await;
     let keys = Keys::new(&["another secret of thirty-two bytes"]);
-    let forged = keys.issue(app.app.uuid, Kind::App, "test", Life::Forever).expect("signed").text;
+    let forged = keys.issue(app.app.uuid, &Subject::Client("test"), Life::Forever).expect("signed").text;
     let expired = {
         let claims =
             json!({"iss": "roomward", "app": app.app.uuid, "typ": "app", "sub": "x", "iat": 1, "exp": 1000, "jti": app.app.uuid});
@@ -126,9 +126,94 @@ async fn a_token_outlives_the_service_and_a_rotation_of_its_key() {
     rotated.auth.secret = "a newer secret of all tests, 32 bytes".to_owned().into();
     let without_commas = "an older secret of thirty-two bytes!";
     rotated.auth.previous_secrets = format!("yet another, {without_commas}").into();
-    let token = Keys::new(&[without_commas]).issue(app.app.uuid, Kind::App, "test", Life::Seconds(60)).expect("signed").text;
+    let token =
+        Keys::new(&[without_commas]).issue(app.app.uuid, &Subject::Client("test"), Life::Seconds(60)).expect("signed").text;
     let rotated = Instance::start(rotated);
     let mut app = app.through(rotated.address);
     app.token = token;
     assert_eq!(app.get(&format!("/chatrooms/{room}/users")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_password_is_answered_with_a_token_and_the_user() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    let answer = ask(&app, json!({"grant_type": "password", "username": "ANN", "password": "password", "ttl": "60"})).await;
+    let body = answer.json();
+    let (token, uuid) = (body["access_token"].as_str().expect("a token"), body["user"]["uuid"].as_str().expect("a uuid"));
+    answer.is(&format!(
+        r#"{{"access_token":"{token}","expires_in":60,"user":{{"uuid":"{uuid}","type":"user","created":T,"modified":T,"username":"ann","activated":true}}}}"#
+    ));
+    let grant = |answer: Answer, status: u16, text: &str| answer.fails(status, "invalid_grant", "InvalidGrantException", text);
+    grant(
+        ask(&app, json!({"grant_type": "password", "username": "ann", "password": "wrong"})).await,
+        400,
+        "invalid username or password",
+    );
+    grant(ask(&app, json!({"grant_type": "password", "username": "nobody", "password": "x"})).await, 404, "user not found");
+    ask(&app, json!({"grant_type": "password", "username": "ann"})).await.fails_argument("password must be provided");
+    ask(&app, json!({"grant_type": "password", "password": "x"})).await.fails_argument("username must be provided");
+    // A user's token is no app token.
+    let request = app.client.get(format!("{}/users/ann", app.base())).bearer_auth(token);
+    app.send(request).await.fails_auth();
+}
+
+#[tokio::test]
+async fn the_word_of_the_app_is_answered_with_a_token_and_may_register_the_user() {
+    let app = TestApp::new().await;
+    let inherit =
+        |name: &str, create: bool| json!({"grant_type": "inherit", "username": name, "autoCreateUser": create, "ttl": 100});
+    ask(&app, inherit("ann", true)).await.fails_auth();
+    let with_token = async |body: Value| app.post_json("/token", body).await;
+    with_token(inherit("ann", false)).await.fails(404, "entity_not_found", "EntityNotFoundException", "User null not found");
+    let answer = with_token(inherit("Ann", true)).await;
+    assert_eq!(
+        (answer.status, &answer.json()["user"]["username"], &answer.json()["expires_in"]),
+        (200, &json!("ann"), &json!(100))
+    );
+    assert_eq!(app.get("/users/ann").await.status, 200);
+    assert_eq!(with_token(inherit("ann", false)).await.status, 200);
+    with_token(inherit("a b", true)).await.fails_argument("username [a b] is not legal");
+    with_token(inherit(&"x".repeat(65), true)).await.fails_argument("USERNAME_TOO_LONG");
+    let no_password = ask(&app, json!({"grant_type": "password", "username": "ann", "password": ""})).await;
+    no_password.fails_argument("password must be provided");
+    let no_password = ask(&app, json!({"grant_type": "password", "username": "ann", "password": "x"})).await;
+    no_password.fails(400, "invalid_grant", "InvalidGrantException", "invalid username or password");
+}
+
+#[tokio::test]
+async fn a_user_token_is_good_until_it_is_revoked() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    let token = async || {
+        app.post_json("/token", json!({"grant_type": "inherit", "username": "ann"})).await.json()["access_token"].clone()
+    };
+    let active = async |token: &Value| app.post_json("/token/introspect", json!({"token": token})).await.json();
+    let first = token().await;
+    let answer = active(&first).await;
+    assert_eq!((&answer["active"], &answer["username"]), (&json!(true), &json!("ann")));
+    assert!(answer["exp"].as_i64() > answer["iat"].as_i64());
+    app.get("/users/ann/disconnect").await;
+    assert_eq!(active(&first).await, json!({"active": false}));
+    for revoke in ["deactivate", "password"] {
+        let token = token().await;
+        assert_eq!(active(&token).await["active"], true);
+        match revoke {
+            "deactivate" => _ = app.post("/users/ann/deactivate").await,
+            _ => _ = app.post_json("/users/ann/password", json!({"newpassword": "x"})).await,
+        }
+        app.post("/users/ann/activate").await;
+        assert_eq!(active(&token).await, json!({"active": false}), "{revoke}");
+    }
+    // Somebody else who is given the name later does not inherit the token.
+    let last = token().await;
+    app.delete("/users/ann").await;
+    assert_eq!(active(&last).await, json!({"active": false}));
+    app.users(&["ann"]).await;
+    assert_eq!(active(&last).await, json!({"active": false}));
+    for nonsense in [json!("x"), json!(app.token), json!("a.b.c")] {
+        assert_eq!(active(&nonsense).await, json!({"active": false}));
+    }
+    app.post_json("/token/introspect", json!({})).await.fails_argument("token must be provided");
+    ask(&app, json!({})).await.fails_argument("grant_type must be provided");
 }

@@ -229,3 +229,126 @@ async fn the_rooms_of_a_user_are_listed_the_latest_joined_first() {
     assert_eq!(app.get("/users/bob/joined_chatrooms").await.json()["count"], 2);
     app.get("/users/nobody/joined_chatrooms").await.fails_user("nobody");
 }
+
+#[tokio::test]
+async fn users_are_listed_by_name_page_by_page() {
+    let app = TestApp::new().await;
+    app.users(&["cid", "ann", "bob"]).await;
+    let first = app.get("/users?limit=2").await;
+    let body = first.json();
+    let uuid = |n: usize| body["entities"][n]["uuid"].as_str().expect("a uuid");
+    let cursor = body["cursor"].as_str().expect("more");
+    first.is(&format!(
+        r#"{{"action":"get","params":{{"limit":["2"]}},"path":"/users","uri":"BASE/users","entities":[{{"uuid":"{}","type":"user","created":T,"modified":T,"username":"ann","activated":true}},{{"uuid":"{}","type":"user","created":T,"modified":T,"username":"bob","activated":true}}],"timestamp":T,"duration":T,"count":2,"cursor":"{cursor}"}}"#,
+        uuid(0),
+        uuid(1)
+    ));
+    let rest = app.get(&format!("/users?limit=2&cursor={cursor}")).await.json();
+    assert_eq!((&rest["entities"][0]["username"], &rest["count"], rest.get("cursor")), (&json!("cid"), &json!(1), None));
+    app.get("/users?cursor=x").await.fails_parameter("cursor is invalid");
+    let many = numbered("user", 110);
+    app.users(&many.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    assert_eq!(app.get("/users").await.json()["count"], 10);
+    assert_eq!(app.get("/users?limit=1000").await.json()["count"], 100);
+}
+
+#[tokio::test]
+async fn users_are_deleted_page_by_page_with_all_that_hangs_on_them() {
+    let app = TestApp::new().await;
+    let room = app.room_with("zoe", &["ann", "bob", "cid"]).await;
+    let first = app.delete("/users?limit=2").await.json();
+    let names: Vec<&str> =
+        first["entities"].as_array().expect("a list").iter().filter_map(|user| user["username"].as_str()).collect();
+    assert_eq!((names, &first["params"]), (vec!["ann", "bob"], &json!({"limit": ["2"]})));
+    assert_eq!(app.members(&room).await, ["zoe", "cid"]);
+    let cursor = first["cursor"].as_str().expect("more");
+    let rest = app.delete(&format!("/users?limit=2&cursor={cursor}")).await.json();
+    assert_eq!((rest["entities"].as_array().map(Vec::len), rest.get("cursor")), (Some(2), None));
+    assert_eq!(app.get("/users").await.json()["entities"], json!([]));
+    assert_eq!(app.get(&format!("/chatrooms/{room}")).await.status, 404, "owned by one of them");
+}
+
+#[tokio::test]
+async fn a_password_is_changed_and_the_old_one_is_worth_nothing() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    let change = async |name: &str, body: serde_json::Value| {
+        app.send(app.request(reqwest::Method::PUT, &format!("/users/{name}/password")).body(body.to_string())).await
+    };
+    change("ANN", json!({"newpassword": "other"})).await.is(r#"{"action":"set user password","timestamp":T,"duration":T}"#);
+    let ask = async |password: &str| {
+        app.post_json("/token", json!({"grant_type": "password", "username": "ann", "password": password})).await
+    };
+    assert_eq!(ask("other").await.status, 200);
+    ask("password").await.fails(400, "invalid_grant", "InvalidGrantException", "invalid username or password");
+    for body in [json!({}), json!({"newpassword": ""}), json!({"newpassword": 7})] {
+        change("ann", body).await.fails_argument("newpassword is required");
+    }
+    change("ann", json!({"newpassword": "x".repeat(65)})).await.fails_argument("PASSWORD_TOO_LONG");
+    change("nobody", json!({"newpassword": "x"})).await.fails(
+        404,
+        "entity_not_found",
+        "EntityNotFoundException",
+        "User null not found",
+    );
+    assert_eq!(app.post_json("/users/ann/password", json!({"newpassword": "x"})).await.status, 200, "also by POST");
+}
+
+#[tokio::test]
+async fn a_deactivated_user_gets_no_token_until_activated() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    let uuid = app.get("/users/ann").await.json()["entities"][0]["uuid"].as_str().expect("a uuid").to_owned();
+    app.post("/users/Ann/deactivate").await.is(&format!(
+        r#"{{"action":"Deactivate user","entities":[{{"uuid":"{uuid}","type":"user","created":T,"modified":T,"username":"ann","activated":false}}],"timestamp":T,"duration":T}}"#
+    ));
+    for grant in [
+        json!({"grant_type": "password", "username": "ann", "password": "password"}),
+        json!({"grant_type": "inherit", "username": "ann"}),
+    ] {
+        app.post_json("/token", grant).await.fails(400, "invalid_grant", "InvalidGrantException", "user not activated");
+    }
+    app.post("/users/ann/activate").await.is(r#"{"action":"activate user","timestamp":T,"duration":T}"#);
+    assert_eq!(app.post_json("/token", json!({"grant_type": "inherit", "username": "ann"})).await.status, 200);
+    for call in ["activate", "deactivate"] {
+        let answer = app.post(&format!("/users/nobody/{call}")).await;
+        answer.fails(404, "service_resource_not_found", "UserNotFoundException", "Service resource not found");
+    }
+}
+
+#[tokio::test]
+async fn everybody_is_offline() {
+    let app = TestApp::new().await;
+    app.users(&["ann", "batch"]).await;
+    app.get("/users/ANN/status").await.is(
+        r#"{"action":"get","application":"APP","uri":"BASE/users/ANN/status","entities":[],"data":{"ann":"offline"},"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}"#,
+    );
+    assert_eq!(app.get("/users/batch/status").await.json()["data"], json!({"batch": "offline"}));
+    assert_eq!(app.get("/users/nobody/status").await.status, 404);
+    app.post_json("/users/batch/status", json!({"usernames": ["Ann", "nobody"]})).await.is(
+        r#"{"action":"post","application":"APP","uri":"BASE/users/batch/status","entities":[],"data":[{"ann":"offline"},{"nobody":"offline"}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}"#,
+    );
+    app.post_json("/users/batch/status", json!({"usernames": []})).await.fails_parameter("usernames must be provided");
+    app.post_json("/users/batch/status", json!({"usernames": numbered("u", 101)}))
+        .await
+        .fails_parameter("usernames size is more than max limit : 100");
+    assert_eq!(app.post_json("/users/ann/status", json!({"usernames": ["ann"]})).await.status, 405);
+}
+
+#[tokio::test]
+async fn a_nickname_is_changed() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    let change = async |name: &str, body: serde_json::Value| {
+        app.send(app.request(reqwest::Method::PUT, &format!("/users/{name}")).body(body.to_string())).await
+    };
+    let answer = change("Ann", json!({"nickname": "Änn"})).await;
+    assert_eq!(
+        (answer.status, &answer.json()["entities"][0]["nickname"], &answer.json()["path"]),
+        (200, &json!("Änn"), &json!("/users"))
+    );
+    assert_eq!(app.get("/users/ann").await.json()["entities"][0]["nickname"], "Änn");
+    change("ann", json!({"nickname": "n".repeat(101)})).await.fails_argument("NICKNAME_TOO_LONG");
+    change("ann", json!({})).await.fails_argument("nickname must be provided");
+    assert_eq!(change("nobody", json!({"nickname": "n"})).await.status, 404);
+}

@@ -1,0 +1,45 @@
+//! The announcement of a chatroom: `/chatrooms/{chatroom_id}/announcement`.
+
+use actix_web::web::{self, ServiceConfig};
+use serde::Serialize;
+
+use super::at;
+use super::call::Call;
+use super::reply::Reply;
+use crate::chatroom::announcements;
+use crate::error::Error;
+
+/// The longest announcement, in characters.
+const MAX_ANNOUNCEMENT: usize = 512;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config.service(at("/chatrooms/{chatroom_id}/announcement").route(web::get().to(get)).route(web::post().to(set)));
+}
+
+#[derive(Serialize)]
+struct Announcement {
+    announcement: String,
+}
+
+/// The text; empty, but never `null`, if there is none.
+async fn get(call: Call) -> Result<Reply<Announcement>, Error> {
+    let announcement = announcements::get(&call.state.db, &call.room()).await?;
+    Ok(call.reply(Announcement { announcement }))
+}
+
+#[derive(Serialize)]
+struct Announced {
+    id: String,
+    result: bool,
+}
+
+async fn set(call: Call) -> Result<Reply<Announced>, Error> {
+    let body = call.body()?;
+    let text = body.text("announcement")?.ok_or_else(|| Error::missing("announcement"))?;
+    if text.chars().count() > MAX_ANNOUNCEMENT {
+        return Err(Error::AnnouncementTooLong);
+    }
+    let room = call.room();
+    announcements::set(&call.state.db, &room, text).await?;
+    Ok(call.reply(Announced { id: room.given().into(), result: true }))
+}

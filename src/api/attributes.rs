@@ -1,0 +1,191 @@
+//! Custom attributes of a chatroom: `/metadata/chatroom/{chatroom_id}`.
+
+use std::collections::{BTreeMap, HashSet};
+
+use actix_web::HttpResponse;
+use actix_web::web::{self, ServiceConfig};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::at;
+use super::call::Call;
+use super::reply::now_ms;
+use crate::chatroom::attributes::{self, MAX_ATTRIBUTES, Operator, Refusal};
+use crate::chatroom::rooms;
+use crate::error::Error;
+
+/// The most attributes in one call.
+const MAX_BATCH: usize = 10;
+
+/// The longest key and the longest value, in characters.
+const MAX_KEY: usize = 128;
+const MAX_VALUE: usize = 4096;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/metadata/chatroom/{chatroom_id}").route(web::post().to(get)))
+        .service(
+            at("/metadata/chatroom/{chatroom_id}/user/{usernames}").route(web::put().to(set)).route(web::delete().to(delete)),
+        )
+        .service(
+            at("/metadata/chatroom/{chatroom_id}/user/{usernames}/forced")
+                .route(web::put().to(set_forced))
+                .route(web::delete().to(delete_forced)),
+        );
+}
+
+/// The envelope of these calls is shorter than that of others, and its `uri` ends before the room.
+#[derive(Serialize)]
+struct AttributesReply<D> {
+    uri: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    timestamp: u128,
+    action: String,
+    data: D,
+}
+
+fn reply<D: Serialize>(call: &Call, status: Option<&'static str>, data: D) -> HttpResponse {
+    let uri = call.uri();
+    let uri = uri.split("/metadata/chatroom").next().unwrap_or_default().to_owned() + "/metadata/chatroom";
+    HttpResponse::Ok().json(AttributesReply { uri, status, timestamp: now_ms(), action: call.action(), data })
+}
+
+/// What became of each key.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    success_keys: Vec<String>,
+    error_keys: ErrorKeys,
+}
+
+/// Key and reason, in the order asked for.
+struct ErrorKeys(Vec<(String, String)>);
+
+impl Serialize for ErrorKeys {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, reason) in &self.0 {
+            map.serialize_entry(key, reason)?;
+        }
+        map.end()
+    }
+}
+
+/// Reads the attributes of the keys in the body; without a body, or without keys in it, all of them.
+async fn get(call: Call) -> Result<HttpResponse, Error> {
+    let keys = if call.has_body() { keys(&call)? } else { Vec::new() };
+    let keys = (!keys.is_empty()).then_some(keys);
+    let found: BTreeMap<String, String> = attributes::get(&call.state.db, &call.room(), keys.as_deref()).await?;
+    Ok(reply(&call, None, found))
+}
+
+async fn set(call: Call) -> Result<HttpResponse, Error> {
+    set_as(call, false).await
+}
+
+async fn set_forced(call: Call) -> Result<HttpResponse, Error> {
+    set_as(call, true).await
+}
+
+async fn set_as(call: Call, forced: bool) -> Result<HttpResponse, Error> {
+    let body = call.body()?;
+    let Some(Value::Object(given)) = body.get("metaData") else {
+        return Err(Error::missing("metaData"));
+    };
+    let leave = match body.text("autoDelete")? {
+        None | Some("DELETE") => true,
+        Some("NO_DELETE") => false,
+        Some(_) => return Err(Error::InvalidParameter("autoDelete is invalid".into())),
+    };
+    bounded(&call, given.len()).await?;
+    let mut errors = Vec::new();
+    let mut wanted = Vec::new();
+    for (key, value) in given {
+        match legal(key, value) {
+            Ok(value) => wanted.push((key.clone(), value.to_owned())),
+            Err(reason) => errors.push((key.clone(), reason)),
+        }
+    }
+    let operator = Operator { name: call.user(), forced };
+    let fates = attributes::set(&call.state.db, &call.room(), &operator, &wanted, leave).await?;
+    // Nothing but what belongs to others: the call as a whole is out of place.
+    if !fates.is_empty() && errors.is_empty() && fates.iter().all(|(_, fate)| *fate == Err(Refusal::NotYours)) {
+        return Err(Error::AttributesRefused("others are not allowed to be set".into()));
+    }
+    Ok(reply(&call, None, outcome(fates, errors)))
+}
+
+async fn delete(call: Call) -> Result<HttpResponse, Error> {
+    delete_as(call, false).await
+}
+
+async fn delete_forced(call: Call) -> Result<HttpResponse, Error> {
+    delete_as(call, true).await
+}
+
+async fn delete_as(call: Call, forced: bool) -> Result<HttpResponse, Error> {
+    let keys = keys(&call)?;
+    if keys.is_empty() {
+        return Err(Error::missing("keys"));
+    }
+    bounded(&call, keys.len()).await?;
+    let operator = Operator { name: call.user(), forced };
+    let fates = attributes::delete(&call.state.db, &call.room(), &operator, &keys).await?;
+    Ok(reply(&call, Some("ok"), outcome(fates, Vec::new())))
+}
+
+/// The distinct keys in the body. What cannot be a key reaches no statement, but the empty one, which no attribute has.
+fn keys(call: &Call) -> Result<Vec<String>, Error> {
+    let body = call.body()?;
+    let keys = if body.get("keys").is_some() { body.texts("keys")? } else { Vec::new() };
+    let mut seen = HashSet::new();
+    Ok(keys
+        .into_iter()
+        .map(|key| if is_key(&key) { key } else { String::new() })
+        .filter(|key| seen.insert(key.clone()))
+        .collect())
+}
+
+/// Refuses more attributes than a call may name, unless the room does not exist: that comes first.
+async fn bounded(call: &Call, number: usize) -> Result<(), Error> {
+    if number > MAX_BATCH {
+        rooms::require(&call.state.db, &call.room()).await?;
+        return Err(Error::AttributesRefused(format!("exceed allowed batch size {MAX_BATCH}")));
+    }
+    Ok(())
+}
+
+fn is_key(key: &str) -> bool {
+    (1..=MAX_KEY).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+/// The value, if it can be stored under that key; else why not.
+fn legal<'v>(key: &str, value: &'v Value) -> Result<&'v str, String> {
+    if key.chars().count() > MAX_KEY {
+        return Err(format!("properties key '{key}' is exceeding maximum limit {MAX_KEY}"));
+    }
+    let value = value.as_str().filter(|value| is_key(key) && !value.contains('\0'));
+    let value = value.ok_or_else(|| format!("properties key '{key}' is not Legal"))?;
+    if value.chars().count() > MAX_VALUE {
+        return Err(format!("properties value of key '{key}' is exceeding maximum limit {MAX_VALUE}"));
+    }
+    Ok(value)
+}
+
+fn outcome(fates: attributes::Outcome, mut errors: Vec<(String, String)>) -> Outcome {
+    let mut success_keys = Vec::new();
+    for (key, fate) in fates {
+        match fate {
+            Ok(()) => success_keys.push(key),
+            Err(Refusal::NotYours) => errors.push((key.clone(), format!("properties key '{key}' is not part of you"))),
+            Err(Refusal::Missing) => errors.push((key.clone(), format!("properties key '{key}' is not exist"))),
+            Err(Refusal::RoomIsFull) => {
+                errors.push((key, format!("size of metadata for this single chatroom exceeds the limit {MAX_ATTRIBUTES}")));
+            }
+        }
+    }
+    Outcome { success_keys, error_keys: ErrorKeys(errors) }
+}

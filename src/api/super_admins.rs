@@ -1,0 +1,55 @@
+//! Super admins of an app: `/chatrooms/super_admin`.
+
+use actix_web::web::{self, ServiceConfig};
+use serde::Serialize;
+
+use super::at;
+use super::call::Call;
+use super::paging::Page;
+use super::reply::Reply;
+use crate::chatroom::super_admins;
+use crate::error::Error;
+
+/// Entries on a page where its size is not named.
+const DEFAULT_PAGE_SIZE: i64 = 10;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/chatrooms/super_admin").route(web::get().to(list)).route(web::post().to(promote)))
+        .service(at("/chatrooms/super_admin/{usernames}").route(web::delete().to(demote)));
+}
+
+/// The super admins, page by page, the longest standing first.
+async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
+    let page = Page::of_at_least_one(&call.params(), DEFAULT_PAGE_SIZE);
+    let names = super_admins::list(&call.state.db, call.app.id, page.skip, page.size).await?;
+    let count = names.len();
+    Ok(call.reply(names).count(count))
+}
+
+#[derive(Serialize)]
+struct Promoted {
+    result: &'static str,
+    resource: &'static str,
+}
+
+async fn promote(call: Call) -> Result<Reply<Promoted>, Error> {
+    let name = call.user_in_body("superadmin")?;
+    super_admins::promote(&call.state.db, call.app.id, &name).await?;
+    Ok(call.reply(Promoted { result: "success", resource: "" }))
+}
+
+/// Named so by the hosted service, though it is the former one.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Demoted {
+    new_super_admin: String,
+    resource: &'static str,
+}
+
+/// A success also for a user who never was one.
+async fn demote(call: Call) -> Result<Reply<Demoted>, Error> {
+    let name = call.user();
+    super_admins::demote(&call.state.db, call.app.id, &name).await?;
+    Ok(call.reply(Demoted { new_super_admin: name.given()[0].clone(), resource: "" }))
+}
