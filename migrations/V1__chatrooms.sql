@@ -1,5 +1,8 @@
 -- Who is in a chatroom, and who may speak there.
 --
+-- A primary key is added after the index by seq of the same table: while statistics are few, the planner holds both for
+-- equally good to find one user, and takes the later one.
+--
 -- Every key of a room's table starts with the room (app, chatroom), so that a room's rows lie together and the tables
 -- can be distributed by room. Usernames and room ids compare byte by byte (collate "C"); usernames are stored folded
 -- to lower case. Moments are cut to whole milliseconds when written, since that is what the wire can say.
@@ -77,11 +80,22 @@ create table members (
     username  text        not null collate "C",
     seq       bigint      not null,
     joined_at timestamptz not null default date_trunc('milliseconds', now()),
-    primary key (app, chatroom, username),
     foreign key (app, chatroom) references chatrooms
 );
 create unique index members_by_seq on members (app, chatroom, seq) include (username);
 create index members_by_user on members (app, username, joined_at, chatroom);
+alter table members add primary key (app, chatroom, username);
+
+-- How many members there are in each thousand of seq, empty ones left out: finds the page of any number without
+-- counting the members before it.
+create table member_counts (
+    app      integer not null,
+    chatroom text    not null collate "C",
+    thousand bigint  not null, -- seq / 1000
+    members  integer not null check (members > 0),
+    primary key (app, chatroom, thousand),
+    foreign key (app, chatroom) references chatrooms on delete cascade
+) with (fillfactor = 50);
 
 -- A room keeps its owner: nobody can remove that row.
 alter table chatrooms add constraint owner_is_member
@@ -103,11 +117,11 @@ create table whitelist (
     chatroom text    not null collate "C",
     username text    not null collate "C",
     seq      bigint  not null,
-    primary key (app, chatroom, username),
     constraint whitelisted_is_member
         foreign key (app, chatroom, username) references members on delete cascade
 );
 create unique index whitelist_by_seq on whitelist (app, chatroom, seq) include (username);
+alter table whitelist add primary key (app, chatroom, username);
 
 -- Blocked users are not members; the room's lock keeps the two apart.
 create table blocks (
@@ -115,11 +129,11 @@ create table blocks (
     chatroom text    not null collate "C",
     username text    not null collate "C",
     seq      bigint  not null,
-    primary key (app, chatroom, username),
     foreign key (app, chatroom) references chatrooms
 );
 create unique index blocks_by_seq on blocks (app, chatroom, seq) include (username);
 create index blocks_by_user on blocks (app, username, chatroom);
+alter table blocks add primary key (app, chatroom, username);
 
 -- Timed mutes. No key to members: a mute outlives leaving and joining again. `ends_at` is the truth, whether or not
 -- the row has been swept since; a permanent mute ends at 2117-01-01 00:00 +08:00.
@@ -129,7 +143,6 @@ create table mutes (
     username text        not null collate "C",
     seq      bigint      not null,
     ends_at  timestamptz not null,
-    primary key (app, chatroom, username),
     foreign key (app, chatroom) references chatrooms
 );
 create unique index mutes_by_seq on mutes (app, chatroom, seq) include (username, ends_at);
@@ -137,6 +150,7 @@ create index mutes_by_user on mutes (app, username, chatroom);
 -- Which rooms have ended mutes, and which mutes of a room have ended.
 create index mutes_by_end on mutes (ends_at) include (app, chatroom);
 create index mutes_by_room_end on mutes (app, chatroom, ends_at);
+alter table mutes add primary key (app, chatroom, username);
 
 -- What a room's people attach to it: at most 100 texts by name.
 create table attributes (

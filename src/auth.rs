@@ -145,8 +145,8 @@ impl Keys {
 
     /// What a token of that kind says, if it is signed by a key of ours and not expired.
     pub fn claims(&self, token: &str, kind: Kind) -> Option<Claims> {
-        let kid = jsonwebtoken::decode_header(token).ok()?.kid?;
-        let (_, key) = self.verifying.iter().find(|(id, _)| *id == kid)?;
+        let signer = jsonwebtoken::decode_header(token).ok()?.kid?;
+        let (_, key) = self.verifying.iter().find(|(id, _)| *id == signer)?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?.claims;
         (claims.typ == kind).then_some(claims)
     }

@@ -34,6 +34,7 @@ pub struct Server {
     pub port: u16,
     pub workers: usize,
     pub max_body_bytes: usize,
+    pub request_timeout_ms: u64,
     pub keep_alive_seconds: u64,
     pub shutdown_seconds: u64,
     pub trust_forwarded_proto: bool,
@@ -204,7 +205,7 @@ impl Settings {
             .add_source(environment)
             .build()
             .and_then(config::Config::try_deserialize)
-            .map_err(|error| Unusable(error.to_string()))?;
+            .map_err(|error| Unusable(without_values(error)))?;
         settings.check()?;
         Ok(settings)
     }
@@ -219,6 +220,8 @@ impl Settings {
             ("auth.token_ttl_seconds", self.auth.token_ttl_seconds.into()),
             ("passwords.at_once", self.passwords.at_once as u64),
             ("limits.members_per_room", self.limits.members_per_room.into()),
+            ("limits.affiliations_in_detail", self.limits.affiliations_in_detail.into()),
+            ("server.request_timeout_ms", self.server.request_timeout_ms),
             ("limits.default_maxusers", self.limits.default_maxusers.into()),
             ("compat.max_batch", self.compat.max_batch as u64),
             ("expiry.every_ms", self.expiry.every_ms),
@@ -279,6 +282,26 @@ impl Settings {
             ));
         }
         Ok(secrets)
+    }
+}
+
+/// What is wrong with the settings, in words that do not repeat what was set: it may be a secret.
+fn without_values(error: config::ConfigError) -> String {
+    use config::ConfigError as E;
+    let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    let must_be = |key: Option<String>, what: &str| format!("{} must be {what}", key.as_deref().unwrap_or("a setting"));
+    match error {
+        E::Type { key, expected, .. } => must_be(key, expected),
+        E::At { error, key, .. } => match *error {
+            E::Message(text) => match text.strip_prefix("invalid").and_then(|text| text.rsplit_once(", expected ")) {
+                Some((_, expected)) => must_be(key, expected),
+                None => format!("{}: {text}", key.unwrap_or_default()),
+            },
+            other => without_values(other),
+        },
+        // The lines that follow show the place in the file.
+        E::FileParse { uri, cause } => format!("{}: {}", uri.unwrap_or_default(), first_line(cause.to_string())),
+        other => other.to_string(),
     }
 }
 

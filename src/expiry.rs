@@ -25,6 +25,9 @@ pub async fn run(db: PgPool, settings: Sweep, stop: CancellationToken) {
 }
 
 /// Takes every ended mute away, and returns how many it were. Stops between two batches.
+///
+/// Rooms that somebody is changing come last, so that none has to wait for another. One that fails does not keep the
+/// others from their turn either.
 pub async fn pass(db: &PgPool, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
     let mut swept = 0;
     loop {
@@ -36,26 +39,63 @@ pub async fn pass(db: &PgPool, batch: u32, stop: &CancellationToken) -> Result<u
         }
         // Each instance begins elsewhere, so that they meet less.
         due.rooms.rotate_left(usize::try_from(RandomState::new().hash_one(()) >> 1).unwrap_or(0) % rooms);
-        let (mut mutes, mut purged) = (0, 0);
+        let mut round = Round::default();
+        let mut busy = Vec::new();
         for room in due.rooms {
             if stop.is_cancelled() {
-                return Ok(swept + mutes);
+                return Ok(swept + round.mutes);
             }
-            match mutes::sweep(db, &room, batch.into()).await {
-                Ok(rows) => mutes += rows,
-                // A deleted room: its mutes go with the rest of it, and must not stand in the way of the others.
-                Err(Error::RoomNotFound { .. }) => purged += rooms::purge(db, &room, batch.into()).await?,
-                Err(error) => return Err(error),
+            match mutes::sweep(db, &room, batch.into(), false).await {
+                Ok(None) => busy.push(room),
+                swept => round.count(swept.map(Option::unwrap_or_default)),
             }
         }
-        swept += mutes;
-        metrics::counter!("roomward_expired_mutes_total").increment(mutes);
-        if mutes > 0 {
+        for room in busy {
+            if stop.is_cancelled() {
+                return Ok(swept + round.mutes);
+            }
+            match mutes::sweep(db, &room, batch.into(), true).await {
+                // A deleted room: its mutes go with the rest of it, and must not stand in the way of the others.
+                Err(Error::RoomNotFound { .. }) => round.count_purged(rooms::purge(db, &room, batch.into()).await),
+                swept => round.count(swept.map(Option::unwrap_or_default)),
+            }
+        }
+        swept += round.mutes;
+        metrics::counter!("roomward_expired_mutes_total").increment(round.mutes);
+        if round.mutes > 0 {
             let lag_ms = u64::try_from(due.lag.as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(mutes, rooms, lag_ms, "took ended mutes away");
-        } else if purged == 0 {
+            tracing::info!(mutes = round.mutes, rooms, lag_ms, "took ended mutes away");
+        }
+        if let Some(error) = round.failure {
+            return Err(error);
+        }
+        if round.mutes + round.purged == 0 {
             // All of it is in the hands of other instances.
             return Ok(swept);
+        }
+    }
+}
+
+/// What came of one look at the rooms.
+#[derive(Default)]
+struct Round {
+    mutes: u64,
+    purged: u64,
+    failure: Option<Error>,
+}
+
+impl Round {
+    fn count(&mut self, swept: Result<u64, Error>) {
+        match swept {
+            Ok(mutes) => self.mutes += mutes,
+            Err(error) => self.failure = Some(error),
+        }
+    }
+
+    fn count_purged(&mut self, purged: Result<u64, Error>) {
+        match purged {
+            Ok(rows) => self.purged += rows,
+            Err(error) => self.failure = Some(error),
         }
     }
 }

@@ -87,15 +87,18 @@ enum AppCommand {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("roomward: {error}");
-            ExitCode::FAILURE
-        }
-    }
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
+        let outcome = runtime.block_on(run(command));
+        // What is still under way has had its time: nothing that waits for a dead database holds up the exit.
+        runtime.shutdown_background();
+        outcome
+    });
+    outcome.unwrap_or_else(|error| {
+        eprintln!("roomward: {error}");
+        ExitCode::FAILURE
+    })
 }
 
 async fn run(command: Command) -> Result<ExitCode, Failure> {

@@ -30,24 +30,36 @@ pub async fn run(db: PgPool, settings: Sweep, stop: CancellationToken) {
 }
 
 /// Removes everything that was deleted, and returns how many rows and standings it were. Stops between two batches.
+///
+/// One room or user that fails does not keep the others from their turn; the first failure is returned at the end.
 pub async fn pass(db: &PgPool, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
     let mut removed = 0;
+    let mut failure = None;
     for room in rooms::deleted(db, FOUND_AT_ONCE).await? {
         loop {
             if stop.is_cancelled() {
                 return Ok(removed);
             }
-            match rooms::purge(db, &room, batch.into()).await? {
-                0 => break,
-                rows => removed += rows,
+            match rooms::purge(db, &room, batch.into()).await {
+                Ok(0) => break,
+                Ok(rows) => removed += rows,
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    break;
+                }
             }
         }
     }
-    for (app, username) in users::deleted(db, FOUND_AT_ONCE).await? {
+    for user in users::deleted(db, FOUND_AT_ONCE).await? {
         if stop.is_cancelled() {
             return Ok(removed);
         }
-        removed += users::forget(db, app, &username, batch as usize).await? as u64;
+        match users::forget(db, &user, batch as usize).await {
+            Ok(rooms) => removed += rooms as u64,
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        }
     }
-    Ok(removed)
+    failure.map_or(Ok(removed), Err)
 }

@@ -33,6 +33,7 @@ pub struct Service {
     background: JoinSet<()>,
     stop: CancellationToken,
     db: PgPool,
+    patience: Duration,
 }
 
 /// Stops a running [`Service`] from elsewhere.
@@ -67,9 +68,10 @@ impl Service {
         });
         background.spawn(upkeep(stop.clone()));
 
+        let patience = Duration::from_secs(settings.server.shutdown_seconds);
         let state = Data::new(State::new(db.clone(), keys, passwords, cursors, settings));
         let server = serve(listener, state)?;
-        Ok(Self { address, server, background, stop, db })
+        Ok(Self { address, server, background, stop, db, patience })
     }
 
     /// Where it listens.
@@ -86,8 +88,15 @@ impl Service {
     pub async fn run(mut self) -> std::io::Result<()> {
         let served = self.server.await;
         self.stop.cancel();
-        while self.background.join_next().await.is_some() {}
-        self.db.close().await;
+        // A database that does not answer must not keep a service from stopping.
+        let rest = async {
+            while self.background.join_next().await.is_some() {}
+            self.db.close().await;
+        };
+        if tokio::time::timeout(self.patience, rest).await.is_err() {
+            tracing::warn!("stopped without waiting for the database any longer");
+            self.background.detach_all();
+        }
         served
     }
 }

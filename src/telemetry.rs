@@ -66,16 +66,20 @@ pub async fn observe(request: ServiceRequest, next: Next<impl MessageBody>) -> R
     let method = method(&request);
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     async move {
-        let mut response = next.call(request).await?;
-        let elapsed = started.elapsed();
-        let status = response.status().as_u16();
-        // The pattern, not the path: paths carry user names, and have no end.
-        let route = response.request().match_pattern().unwrap_or_else(|| "unknown".into());
+        let mut answer = next.call(request).await;
+        let (status, route) = match &answer {
+            // The pattern, not the path: paths carry user names, and have no end.
+            Ok(response) => (response.status().as_u16(), response.request().match_pattern()),
+            Err(error) => (error.as_response_error().status_code().as_u16(), None),
+        };
+        let (elapsed, route) = (started.elapsed(), route.unwrap_or_else(|| "unknown".into()));
         metrics::histogram!(REQUEST_SECONDS, "method" => method, "route" => route.clone(), "status" => status.to_string())
             .record(elapsed.as_secs_f64());
         tracing::info!(method, route, status, duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX), "answered");
-        response.headers_mut().insert(REQUEST_ID, id);
-        Ok(response)
+        if let Ok(response) = &mut answer {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        answer
     }
     .instrument(span)
     .await

@@ -119,7 +119,7 @@ async fn list(call: Call) -> Result<Reply<Vec<RoomSummary>>, Error> {
         cursor = rooms.pop().map(|last| {
             let place = Place(last.created_at, last.id.clone());
             rooms.push(last);
-            call.state.cursors.write(&format!("chatrooms/{app}"), place)
+            call.state.cursors.write(&format!("chatrooms/{app}"), &place)
         });
     }
     let rooms: Vec<RoomSummary> = rooms

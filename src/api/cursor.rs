@@ -29,7 +29,7 @@ impl Cursors {
     }
 
     /// The cursor for `place` in the list called `scope`.
-    pub fn write(&self, scope: &str, place: impl ToString) -> String {
+    pub fn write(&self, scope: &str, place: &impl ToString) -> String {
         let mut bytes = place.to_string().into_bytes();
         if let Some(key) = self.keys.first() {
             let seal = seal(key, scope, &bytes).finalize().into_bytes();
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn a_cursor_leads_back_to_its_place_in_its_own_list_only() {
         let cursors = Cursors::new(&["new", "old"]);
-        let cursor = cursors.write("list", -7);
+        let cursor = cursors.write("list", &-7);
         assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')), "{cursor}");
         assert_eq!(ask(&cursors, "list", &cursor), Some(-7));
         assert_eq!(ask(&cursors, "other", &cursor), None);
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_cursor_that_was_touched_is_refused() {
         let cursors = Cursors::new(&["key"]);
-        let cursor = cursors.write("list", 7);
+        let cursor = cursors.write("list", &7);
         for place in 0..cursor.len() {
             let mut touched = cursor.clone().into_bytes();
             touched[place] = if touched[place] == b'A' { b'B' } else { b'A' };

@@ -57,7 +57,7 @@ async fn list_by_cursor(call: Call) -> Result<Reply<Vec<String>>, Error> {
     let after = call.state.cursors.read(&scope, &params)?;
     let limit = paging::limit(&params, MAX_MEMBERS, MAX_MEMBERS);
     let members::Slice { members, next } = members::slice(&call.state.db, &room, order, after, limit).await?;
-    let next = next.map(|place| call.state.cursors.write(&scope, place));
+    let next = next.map(|place| call.state.cursors.write(&scope, &place));
     let count = members.len();
     Ok(call.reply(members).count(count).cursor(next))
 }

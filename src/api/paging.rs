@@ -18,13 +18,11 @@ impl Page {
     /// The same for lists whose pages have at least one entry, and `default` where no size is named.
     pub fn of_at_least_one(params: &Params, default: i64) -> Self {
         let size = number(params.first("pagesize")).filter(|size| *size > 0);
-        match size {
-            Some(_) => Self::of(params),
-            None => {
-                let page = number(params.first("pagenum")).unwrap_or(1).max(1);
-                Self { skip: i64::try_from(page - 1).unwrap_or(i64::MAX).saturating_mul(default), size: default }
-            }
+        if size.is_some() {
+            return Self::of(params);
         }
+        let page = number(params.first("pagenum")).unwrap_or(1).max(1);
+        Self { skip: i64::try_from(page - 1).unwrap_or(i64::MAX).saturating_mul(default), size: default }
     }
 
     /// The page that `pagenum` and `pagesize` name. No value is an error: what makes no sense counts as absent.

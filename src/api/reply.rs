@@ -2,17 +2,19 @@
 //!
 //! The keys stand in the order in which the contract prints them.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use super::State;
 use super::call::Call;
 use crate::error::Error;
 
@@ -208,20 +210,41 @@ struct ErrorBody<'a> {
     error_description: String,
 }
 
-/// Only the status: the body is written by [`write_errors`], which knows how long the call took.
+fn failure(error: &Error, duration: Duration) -> HttpResponse {
+    let row = error.row();
+    HttpResponse::build(error.status_code()).json(ErrorBody {
+        error: row.error,
+        exception: row.exception,
+        timestamp: now_ms(),
+        duration: duration.as_millis(),
+        error_description: error.to_string(),
+    })
+}
+
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
+
+    /// Without the duration, which is not known here; [`write_errors`] adds it wherever there is a response to rewrite.
+    fn error_response(&self) -> HttpResponse {
+        failure(self, Duration::ZERO)
+    }
 }
 
-/// Writes every failure in the contract's form, and logs what failed inside, each once.
+/// Writes every failure in the contract's form, and logs what failed inside, each once. A call that takes longer than
+/// `server.request_timeout_ms` fails here: its work is dropped, and what it had begun is rolled back.
 pub async fn write_errors<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let started = Instant::now();
-    let response = next.call(request).await?;
+    let limit_ms = request.app_data::<Data<State>>().map_or(u64::MAX, |state| state.settings.server.request_timeout_ms);
+    let Ok(response) = tokio::time::timeout(Duration::from_millis(limit_ms), next.call(request)).await else {
+        tracing::error!(status = 503, limit_ms, "the call took too long");
+        return Err(Error::Unavailable("the call took too long".into()).into());
+    };
+    let response = response?;
     let Some(error) = response.response().error() else {
         return Ok(response.map_into_left_body());
     };
@@ -238,18 +261,10 @@ pub async fn write_errors<B: MessageBody>(
             &foreign
         }
     };
-    let row = error.row();
-    if row.status >= 500 {
-        tracing::error!(status = row.status, error = error as &dyn std::error::Error, "the call failed");
+    if error.row().status >= 500 {
+        tracing::error!(status = error.row().status, error = error as &dyn std::error::Error, "the call failed");
     }
-    let body = ErrorBody {
-        error: row.error,
-        exception: row.exception,
-        timestamp: now_ms(),
-        duration: started.elapsed().as_millis(),
-        error_description: error.to_string(),
-    };
-    let written = HttpResponse::build(error.status_code()).json(body);
+    let written = failure(error, started.elapsed());
     Ok(response.into_response(written).map_into_right_body())
 }
 

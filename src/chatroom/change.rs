@@ -63,9 +63,31 @@ pub async fn change<T>(db: &PgPool, key: &RoomKey, act: impl AsyncFn(&mut Change
     }
 }
 
+/// The same for work that can wait: `None` if somebody else is changing the room, or has deleted it.
+pub async fn change_if_free<T>(
+    db: &PgPool,
+    key: &RoomKey,
+    act: impl AsyncFn(&mut Change) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    let mut transaction = begin(db).await?;
+    match lock_if_free(&mut transaction, key).await? {
+        Some(room) => finish(transaction, key, room, &act).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 async fn attempt<T>(db: &PgPool, key: &RoomKey, act: impl AsyncFn(&mut Change) -> Result<T, Error>) -> Result<T, Error> {
     let mut transaction = begin(db).await?;
-    let locked = lock(&mut transaction, key).await?;
+    let room = lock(&mut transaction, key).await?;
+    finish(transaction, key, room, act).await
+}
+
+async fn finish<T>(
+    transaction: Transaction<'static, Postgres>,
+    key: &RoomKey,
+    locked: Room,
+    act: impl AsyncFn(&mut Change) -> Result<T, Error>,
+) -> Result<T, Error> {
     let mut change = Change { transaction, key: key.clone(), room: locked.clone() };
     let done = act(&mut change).await;
     if done.is_err() {
@@ -93,6 +115,19 @@ async fn lock(transaction: &mut PgConnection, key: &RoomKey) -> Result<Room, Err
     .fetch_optional(transaction)
     .await?
     .ok_or_else(|| key.not_found())
+}
+
+async fn lock_if_free(transaction: &mut PgConnection, key: &RoomKey) -> Result<Option<Room>, Error> {
+    Ok(sqlx::query_as!(
+        Room,
+        r#"select owner, maxusers, member_count, mute_all, last_seq, false as "deleted!"
+           from chatrooms where app = $1 and id = $2 and deleted_at is null
+           for no key update skip locked"#,
+        key.app,
+        key.id(),
+    )
+    .fetch_optional(transaction)
+    .await?)
 }
 
 async fn write_back(change: &mut Change) -> Result<(), Error> {

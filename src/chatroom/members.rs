@@ -14,27 +14,69 @@ pub struct Page {
     pub members: Vec<String>,
 }
 
-/// Reads `size` members, the first `skip` left out.
+/// Reads `size` members, the first `skip` left out. However many those are, the cost is the same.
 pub async fn page(db: &PgPool, key: &RoomKey, skip: i64, size: i64) -> Result<Page, Error> {
-    let with_owner = skip == 0 && size > 0;
+    let page = if skip == 0 { first_page(db, key, size).await? } else { later_page(db, key, skip - 1, size).await? };
+    page.ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })
+}
+
+/// The page that begins with the owner.
+async fn first_page(db: &PgPool, key: &RoomKey, size: i64) -> Result<Option<Page>, Error> {
     let row = sqlx::query!(
         r#"
         select owner, array(
             select username from members
             where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
-            order by seq offset $3 limit $4
+            order by seq limit $3
         ) as "members!"
         from chatrooms where app = $1 and id = $2 and deleted_at is null
         "#,
         key.app,
         key.id(),
-        if with_owner { 0 } else { (skip - 1).max(0) },
-        if with_owner { size - 1 } else { size },
+        (size - 1).max(0),
     )
     .fetch_optional(db)
-    .await?
-    .ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })?;
-    Ok(Page { owner: with_owner.then_some(row.owner), members: row.members })
+    .await?;
+    Ok(row.map(|row| Page { owner: Some(row.owner).filter(|_| size > 0), members: row.members }))
+}
+
+/// A page without the owner: `skip` others come before it. The counts tell in which thousand of seq it begins, so that
+/// no more than a thousand rows are passed over.
+async fn later_page(db: &PgPool, key: &RoomKey, skip: i64, size: i64) -> Result<Option<Page>, Error> {
+    let members = sqlx::query_scalar!(
+        r#"
+        select array(
+            select username from members
+            where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
+              and seq >= start.seq
+            order by seq offset start.skip limit $4
+        ) as "members!"
+        from chatrooms
+        cross join lateral (
+            select thousand * 1000 as seq, $3 - before as skip
+            from (
+                select thousand, sum(others) over (order by thousand) - others as before
+                from (
+                    select member_counts.thousand, members - (member_counts.thousand = owners.thousand)::integer as others
+                    from member_counts, (
+                        select seq / 1000 as thousand from members
+                        where members.app = $1 and members.chatroom = $2 and username = owner
+                    ) owners
+                    where member_counts.app = $1 and member_counts.chatroom = $2
+                ) counted
+            ) running
+            where before <= $3 order by thousand desc limit 1
+        ) start
+        where app = $1 and id = $2 and deleted_at is null
+        "#,
+        key.app,
+        key.id(),
+        skip,
+        size,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(members.map(|members| Page { owner: None, members }))
 }
 
 /// Members besides the owner, on one side of a place in the order in which they came.
@@ -166,9 +208,15 @@ pub async fn add(db: &PgPool, key: &RoomKey, names: &Names, rooms_per_user: u32)
 /// Seats `newcomers`, who are not in the room yet, and counts them.
 async fn insert(change: &mut Change, newcomers: &[String]) -> Result<(), Error> {
     let (key, before) = (change.key.clone(), change.numbers(newcomers.len()));
-    let seated = sqlx::query!(
-        "insert into members (app, chatroom, username, seq)
-         select $1, $2, username, $3 + place from unnest($4::text[]) with ordinality given (username, place)",
+    sqlx::query!(
+        "with newcomers as (
+             insert into members (app, chatroom, username, seq)
+             select $1, $2, username, $3 + place from unnest($4::text[]) with ordinality given (username, place)
+             returning seq
+         )
+         insert into member_counts (app, chatroom, thousand, members)
+         select $1, $2, seq / 1000, count(*) from newcomers group by seq / 1000
+         on conflict (app, chatroom, thousand) do update set members = member_counts.members + excluded.members",
         key.app,
         key.id(),
         before,
@@ -176,7 +224,7 @@ async fn insert(change: &mut Change, newcomers: &[String]) -> Result<(), Error> 
     )
     .execute(change.connection())
     .await?;
-    change.room.member_count += count(seated.rows_affected());
+    change.room.member_count += i32::try_from(newcomers.len()).unwrap_or(i32::MAX);
     Ok(())
 }
 
@@ -223,27 +271,43 @@ pub async fn remove(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<Rem
 /// Unseats `leavers`, who are in the room and do not own it, and counts them.
 pub(super) async fn delete(change: &mut Change, leavers: &[String]) -> Result<(), Error> {
     let key = change.key.clone();
-    let gone = sqlx::query!(
-        "delete from members where app = $1 and chatroom = $2 and username = any($3::text[])",
+    let gone = sqlx::query_scalar!(
+        r#"
+        with leavers as (
+            delete from members where app = $1 and chatroom = $2 and ctid = any(array(
+                select found.ctid from unnest($3::text[]) given (username)
+                cross join lateral (
+                    select ctid from members where app = $1 and chatroom = $2 and members.username = given.username limit 1
+                ) found
+            ))
+            returning seq
+        ),
+        gone as (select seq / 1000 as thousand, count(*) as number from leavers group by seq / 1000),
+        emptied as (
+            delete from member_counts using gone
+            where app = $1 and chatroom = $2 and member_counts.thousand = gone.thousand and members = number
+        ),
+        lessened as (
+            update member_counts set members = members - number from gone
+            where app = $1 and chatroom = $2 and member_counts.thousand = gone.thousand and members > number
+        )
+        select count(*)::integer as "gone!" from leavers
+        "#,
         key.app,
         key.id(),
         leavers,
     )
-    .execute(change.connection())
+    .fetch_one(change.connection())
     .await?;
-    change.room.member_count -= count(gone.rows_affected());
+    change.room.member_count -= gone;
     Ok(())
-}
-
-fn count(rows: u64) -> i32 {
-    i32::try_from(rows).unwrap_or(i32::MAX)
 }
 
 /// Removes up to `batch` members of a deleted room, its owner excepted, and returns how many it were.
 pub(super) async fn purge(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<u64, Error> {
     let gone = sqlx::query!(
-        "delete from members where app = $1 and chatroom = $2 and username = any(array(
-             select username from members
+        "delete from members where app = $1 and chatroom = $2 and ctid = any(array(
+             select ctid from members
              where app = $1 and chatroom = $2
                and username <> (select owner from chatrooms where app = $1 and id = $2)
              order by seq limit $3

@@ -6,7 +6,7 @@
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use super::change::{Change, change};
+use super::change::{Change, change, change_if_free};
 use super::{Names, RoomKey, users};
 use crate::error::Error;
 
@@ -138,24 +138,37 @@ pub async fn unmute(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<boo
 
 /// Returns those who were muted; mutes that had ended go as well, but do not count.
 pub(super) async fn delete(change: &mut Change, users: &[String]) -> Result<Vec<String>, Error> {
-    sweep_named(change, users).await?;
     let key = change.key.clone();
-    Ok(sqlx::query_scalar!(
-        "delete from mutes where app = $1 and chatroom = $2 and username = any($3::text[]) returning username",
+    let rows = sqlx::query!(
+        r#"
+        delete from mutes where app = $1 and chatroom = $2 and ctid = any(array(
+            select found.ctid from unnest($3::text[]) given (username)
+            cross join lateral (
+                select ctid from mutes where app = $1 and chatroom = $2 and mutes.username = given.username limit 1
+            ) found
+        ))
+        returning username, ends_at > statement_timestamp() as "in_force!"
+        "#,
         key.app,
         key.id(),
         users,
     )
     .fetch_all(change.connection())
-    .await?)
+    .await?;
+    Ok(rows.into_iter().filter(|row| row.in_force).map(|row| row.username).collect())
 }
 
 /// Ends what has ended among the mutes of `users`: their next mute is a new one, not the old one moved.
 async fn sweep_named(change: &mut Change, users: &[String]) -> Result<(), Error> {
     let key = change.key.clone();
     sqlx::query!(
-        "delete from mutes
-         where app = $1 and chatroom = $2 and username = any($3::text[]) and ends_at <= statement_timestamp()",
+        "delete from mutes where app = $1 and chatroom = $2 and ctid = any(array(
+             select found.ctid from unnest($3::text[]) given (username)
+             cross join lateral (
+                 select ctid, ends_at from mutes where app = $1 and chatroom = $2 and mutes.username = given.username limit 1
+             ) found
+             where found.ends_at <= statement_timestamp()
+         ))",
         key.app,
         key.id(),
         users,
@@ -196,14 +209,16 @@ pub async fn due(db: &PgPool, batch: i64) -> Result<Due, Error> {
     })
 }
 
-/// Takes up to `batch` ended mutes of a room away, those that ended first; returns how many it were.
-pub async fn sweep(db: &PgPool, key: &RoomKey, batch: i64) -> Result<u64, Error> {
-    change(db, key, async |change| {
+/// Takes up to `batch` ended mutes of a room away, those that ended first; returns how many it were. `None`: somebody
+/// is changing the room at the moment, and `wait` was not asked for.
+pub async fn sweep(db: &PgPool, key: &RoomKey, batch: i64, wait: bool) -> Result<Option<u64>, Error> {
+    let act = async |change: &mut Change| {
+        // By all columns of one index, and in its order: no other index can look better, whatever the statistics say.
         let gone = sqlx::query!(
-            "delete from mutes where app = $1 and chatroom = $2 and username = any(array(
-                 select username from mutes
+            "delete from mutes where app = $1 and chatroom = $2 and ctid = any(array(
+                 select ctid from mutes
                  where app = $1 and chatroom = $2 and ends_at <= statement_timestamp()
-                 order by ends_at limit $3
+                 order by app, chatroom, ends_at limit $3
              ))",
             key.app,
             key.id(),
@@ -212,6 +227,6 @@ pub async fn sweep(db: &PgPool, key: &RoomKey, batch: i64) -> Result<u64, Error>
         .execute(change.connection())
         .await?;
         Ok(gone.rows_affected())
-    })
-    .await
+    };
+    if wait { change(db, key, act).await.map(Some) } else { change_if_free(db, key, act).await }
 }

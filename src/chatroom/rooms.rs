@@ -94,6 +94,11 @@ async fn try_create(db: &PgPool, app: &AppKey<'_>, room: &NewRoom, quota: Quota)
              insert into members (app, chatroom, username, seq)
              select room.app, room.id, given.username, given.place
              from room, unnest($7::text[]) with ordinality given (username, place)
+         ),
+         counts as (
+             insert into member_counts (app, chatroom, thousand, members)
+             select room.app, room.id, place / 1000, count(*)
+             from room, generate_series(1, cardinality($7::text[])) place group by 1, 2, 3
          )
          select id from room",
         app.app,
@@ -348,8 +353,8 @@ pub async fn purge(db: &PgPool, key: &RoomKey, batch: i64) -> Result<u64, Error>
     }
     let mut gone = members::purge(&mut transaction, key, batch).await?;
     gone += sqlx::query!(
-        "delete from blocks where app = $1 and chatroom = $2 and username = any(array(
-             select username from blocks where app = $1 and chatroom = $2 order by seq limit $3
+        "delete from blocks where app = $1 and chatroom = $2 and ctid = any(array(
+             select ctid from blocks where app = $1 and chatroom = $2 order by seq limit $3
          ))",
         key.app,
         key.id(),
@@ -359,8 +364,8 @@ pub async fn purge(db: &PgPool, key: &RoomKey, batch: i64) -> Result<u64, Error>
     .await?
     .rows_affected();
     gone += sqlx::query!(
-        "delete from mutes where app = $1 and chatroom = $2 and username = any(array(
-             select username from mutes where app = $1 and chatroom = $2 order by seq limit $3
+        "delete from mutes where app = $1 and chatroom = $2 and ctid = any(array(
+             select ctid from mutes where app = $1 and chatroom = $2 order by seq limit $3
          ))",
         key.app,
         key.id(),

@@ -321,7 +321,8 @@ pub async fn delete(db: &PgPool, app: i32, names: &Names) -> Result<Vec<User>, E
     users.sort_by_key(|user| names.stored().iter().position(|name| *name == user.username));
     let mut rooms_left = ROOMS_AT_ONCE;
     for user in &users {
-        match forget(db, app, &user.username, rooms_left).await {
+        let gone = Gone { app, username: user.username.clone(), uuid: user.uuid };
+        match forget(db, &gone, rooms_left).await {
             Ok(rooms) => rooms_left -= rooms,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
@@ -333,39 +334,54 @@ pub async fn delete(db: &PgPool, app: i32, names: &Names) -> Result<Vec<User>, E
     Ok(users)
 }
 
+/// A user who was deleted but whom some rooms still know. Names are given away again, so the UUID belongs to it.
+pub struct Gone {
+    app: i32,
+    username: String,
+    uuid: Uuid,
+}
+
 /// Users who were deleted but whom some rooms still know, longest waiting first.
-pub async fn deleted(db: &PgPool, limit: i64) -> Result<Vec<(i32, String)>, Error> {
-    let rows = sqlx::query!("select app, username from users where deleted_at is not null order by deleted_at limit $1", limit)
-        .fetch_all(db)
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.app, row.username)).collect())
+pub async fn deleted(db: &PgPool, limit: i64) -> Result<Vec<Gone>, Error> {
+    Ok(sqlx::query_as!(
+        Gone,
+        "select app, username, uuid from users where deleted_at is not null order by deleted_at limit $1",
+        limit,
+    )
+    .fetch_all(db)
+    .await?)
 }
 
 /// Lets up to `limit` rooms forget a deleted user, and frees the name once no room is left. Returns how many it were.
 ///
 /// Any number of callers may do this at once. A deleted user gains no new standing: adding holds the user first, and
 /// everything else asks for membership.
-pub async fn forget(db: &PgPool, app: i32, username: &str, limit: usize) -> Result<usize, Error> {
+pub async fn forget(db: &PgPool, user: &Gone, limit: usize) -> Result<usize, Error> {
     let mut after = String::new();
     let mut rooms_done = 0;
     loop {
-        let rooms = rooms_of(db, app, username, &after, limit.min(100)).await?;
+        let rooms = rooms_of(db, user.app, &user.username, &after, limit.min(100)).await?;
         let Some(last) = rooms.last() else { break };
         after.clone_from(last);
         for room in rooms {
             if rooms_done == limit {
                 return Ok(rooms_done);
             }
-            match forget_in_room(db, &RoomKey::new(app, room), username).await {
+            match forget_in_room(db, &RoomKey::new(user.app, room), user).await {
                 // Deleted meanwhile: as good as forgotten.
                 Ok(()) | Err(Error::RoomNotFound { .. }) => rooms_done += 1,
                 Err(error) => return Err(error),
             }
         }
     }
-    sqlx::query!("delete from users where app = $1 and username = $2 and deleted_at is not null", app, username)
-        .execute(db)
-        .await?;
+    sqlx::query!(
+        "delete from users where app = $1 and username = $2 and uuid = $3 and deleted_at is not null",
+        user.app,
+        user.username,
+        user.uuid,
+    )
+    .execute(db)
+    .await?;
     Ok(rooms_done)
 }
 
@@ -392,18 +408,32 @@ async fn rooms_of(db: &PgPool, app: i32, username: &str, after: &str, limit: usi
     .await?)
 }
 
-async fn forget_in_room(db: &PgPool, key: &RoomKey, username: &str) -> Result<(), Error> {
+async fn forget_in_room(db: &PgPool, key: &RoomKey, user: &Gone) -> Result<(), Error> {
     change(db, key, async |change| {
-        if change.room.owner == username {
+        // Another caller may have finished meanwhile, and somebody else may have the name by now.
+        let still_gone = sqlx::query!(
+            "select username from users
+             where app = $1 and username = $2 and uuid = $3 and deleted_at is not null
+             for key share",
+            user.app,
+            user.username,
+            user.uuid,
+        )
+        .fetch_optional(change.connection())
+        .await?;
+        if still_gone.is_none() {
+            return Ok(());
+        }
+        if change.room.owner == user.username {
             change.room.deleted = true;
             return Ok(());
         }
-        let standing = change.standing(&Names::new([username])).await?;
-        if standing.iter().any(|standing| standing.member) {
-            members::delete(change, &[username.to_owned()]).await?;
+        let name = std::slice::from_ref(&user.username);
+        if change.standing(&Names::new(name)).await?[0].member {
+            members::delete(change, name).await?;
         }
-        blocks::delete(change, &[username.to_owned()]).await?;
-        mutes::delete(change, &[username.to_owned()]).await?;
+        blocks::delete(change, name).await?;
+        mutes::delete(change, name).await?;
         Ok(())
     })
     .await

@@ -242,10 +242,20 @@ impl TestApp {
              union all
              select chatroom || ' blocks its member ' || username from members join blocks using (app, chatroom, username) where app = $1
              union all
-             select chatroom || ' has a member without account ' || username from members
-             join chatrooms on (chatrooms.app, chatrooms.id) = (members.app, members.chatroom)
-             where members.app = $1 and chatrooms.deleted_at is null
-               and not exists (select from users where (users.app, users.username) = (members.app, members.username))
+             select chatroom || ' knows the stranger ' || username from (
+                 select app, chatroom, username from members union all select app, chatroom, username from admins
+                 union all select app, chatroom, username from whitelist union all select app, chatroom, username from blocks
+                 union all select app, chatroom, username from mutes
+             ) known
+             join chatrooms on (chatrooms.app, chatrooms.id) = (known.app, known.chatroom)
+             where known.app = $1 and chatrooms.deleted_at is null
+               and not exists (select from users where (users.app, users.username) = (known.app, known.username))
+             union all
+             select id || ' counts ' || coalesce(counted, 0) || ' by thousands' from chatrooms
+             left join lateral (
+                 select sum(members) as counted from member_counts where (member_counts.app, member_counts.chatroom) = (chatrooms.app, id)
+             ) counts on true
+             where app = $1 and deleted_at is null and counted is distinct from member_count
              union all
              select chatroom || ' has too many admins' from admins where app = $1 group by chatroom having count(*) > 99",
         )

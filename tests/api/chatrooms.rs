@@ -207,6 +207,10 @@ async fn a_large_deleted_room_goes_batch_by_batch_while_its_id_is_used_again() {
              insert into mutes (app, chatroom, username, seq, ends_at)
              select app, id, 'user' || n, 8000 + n, now() + interval '1 hour' from room, generate_series(1, 100) n
          )
+         , counts as (
+             insert into member_counts (app, chatroom, thousand, members)
+             select app, id, n / 1000, count(*) from room, generate_series(1, 8000) n group by 1, 2, 3
+         )
          insert into members (app, chatroom, username, seq) select app, id, 'user' || n, n from room, generate_series(1, 8000) n",
     )
     .bind(app.app.id)
@@ -367,6 +371,7 @@ async fn rooms_made_in_the_same_millisecond_are_each_listed_once() {
              insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
              select $1, 'same' || n, 'n', 'd', 'ann', 10, 1, 1 from generate_series(1, 25) n returning app, id
          )
+         , counts as (insert into member_counts (app, chatroom, thousand, members) select app, id, 0, 1 from room)
          insert into members (app, chatroom, username, seq) select app, id, 'ann', 1 from room",
     )
     .bind(app.app.id)

@@ -94,12 +94,23 @@ fn settings_that_cannot_be_are_refused_by_name() {
         ("ROOMWARD__DATABASE__URL", "not a url with hunter2", "database.url is not a PostgreSQL URL"),
         ("ROOMWARD__AUTH__SECRET", "", "auth.secret is not set"),
         ("ROOMWARD__LOG__FORMAT", "xml", "format"),
+        ("ROOMWARD__DATABASE", "postgres://u:hunter2@h/d", "database"),
+        ("ROOMWARD__LIMITS__AFFILIATIONS_IN_DETAIL", "0", "limits.affiliations_in_detail must be at least 1"),
         ("ROOMWARD_CONFIG", "/nowhere/roomward.toml", "/nowhere/roomward.toml"),
     ] {
         let output = roomward("postgres://nobody@127.0.0.1:1/none", &["serve"], &[(name, value)]);
         assert!(!output.status.success() && err(&output).contains(words), "{name}={value}: {}", err(&output));
         assert!(!err(&output).contains("hunter2"));
     }
+}
+
+#[test]
+fn a_broken_file_is_refused_without_showing_what_is_in_it() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("broken.toml");
+    std::fs::write(&file, "[auth]\nsecret = \"hunter2\nx").expect("written");
+    let output = roomward("x", &["serve"], &[("ROOMWARD_CONFIG", file.to_str().expect("a text"))]);
+    assert!(!output.status.success() && err(&output).contains("line 3"), "{}", err(&output));
+    assert!(!err(&output).contains("hunter2"), "{}", err(&output));
 }
 
 #[test]

@@ -364,15 +364,27 @@ async fn everything_at_once_in_a_few_rooms_breaks_no_rule_and_deadlocks_nobody()
                     0 => app.post(&at(&format!("/users/{one}"))).await,
                     1 => app.post_json(&at("/users"), json!({"usernames": [one, two]})).await,
                     2 => app.delete(&at(&format!("/users/{one},{two}"))).await,
-                    3 => app.post_json(&at("/admin"), json!({"newadmin": one})).await,
+                    3 => app.post_json(&at("/admin"), json!({"newadmin": if step % 2 == 0 { one } else { "doomed" }})).await,
                     4 => app.delete(&at(&format!("/admin/{one}"))).await,
                     5 => app.post_json(&at("/blocks/users"), both).await,
                     6 => app.delete(&at(&format!("/blocks/users/{one},{two}"))).await,
                     7 => app.post_json(&at("/white/users"), both).await,
                     8 => app.delete(&at(&format!("/white/users/{one}"))).await,
-                    9 => app.post_json(&at("/mute"), json!({"usernames": [one], "mute_duration": 30})).await,
+                    9 => {
+                        app.post_json(
+                            &at("/mute"),
+                            json!({"usernames": [if step % 2 == 0 { one } else { "doomed" }], "mute_duration": 3_600_000}),
+                        )
+                        .await
+                    }
                     10 => app.delete(&at(&format!("/mute/{one},doomed"))).await,
-                    _ => app.send(app.request(Method::PUT, &at("")).body(json!({"newowner": one}).to_string())).await,
+                    _ => {
+                        app.send(
+                            app.request(Method::PUT, &at(""))
+                                .body(json!({"newowner": if step % 3 == 0 { "doomed" } else { one }}).to_string()),
+                        )
+                        .await
+                    }
                 };
                 assert!(matches!(answer.status, 200 | 400 | 403 | 404), "{}", answer.text);
             }

@@ -442,3 +442,42 @@ async fn a_cursor_is_good_in_its_own_list_only() {
         app.get(&format!("/chatrooms/{room}/users?version=v3&{query}")).await.fails_parameter("cursor is invalid");
     }
 }
+
+#[tokio::test]
+async fn every_page_of_any_number_is_right_in_a_large_room_with_gaps() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    // Five thousand came, every third left, and the owner came late: whole thousands and pages do not coincide.
+    sqlx::query(
+        "with room as (
+             insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
+             select $1, 'large', 'n', 'd', 'user2000', 10000, (select count(*) from generate_series(1, 5000) n where n % 3 <> 0), 5000
+             returning app, id
+         ), present as (select n from generate_series(1, 5000) n where n % 3 <> 0),
+         counts as (
+             insert into member_counts (app, chatroom, thousand, members)
+             select app, id, n / 1000, count(*) from room, present group by 1, 2, 3
+         )
+         insert into members (app, chatroom, username, seq) select app, id, 'user' || n, n from room, present",
+    )
+    .bind(app.app.id)
+    .execute(&app.db)
+    .await
+    .expect("a room");
+    let expected: Vec<String> =
+        std::iter::once(2000).chain((1..=5000).filter(|n| n % 3 != 0 && *n != 2000)).map(|n| format!("user{n}")).collect();
+    for size in [1, 7, 666, 667, 1000] {
+        let pages = expected.len().div_ceil(size);
+        for page in [1, 2, 3, pages / 2, pages - 1, pages, pages + 1].into_iter().filter(|page| *page > 0) {
+            let answer = app.get(&format!("/chatrooms/large/users?pagenum={page}&pagesize={size}")).await.json();
+            let shown: Vec<&str> = answer["data"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter_map(|entry| entry.as_object()?.values().next()?.as_str())
+                .collect();
+            let wanted: Vec<&String> = expected.iter().skip((page - 1) * size).take(size).collect();
+            assert_eq!(shown, wanted, "page {page} of {size}");
+        }
+    }
+}

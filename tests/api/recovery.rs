@@ -17,7 +17,9 @@ struct Cluster(PathBuf);
 
 impl Cluster {
     fn start() -> Self {
-        let cluster = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pg-{}", std::process::id())));
+        // A fixed place: whoever tests next takes away what an interrupted run has left there.
+        let cluster = Self(Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/recovery-pg"));
+        cluster.script("remove");
         cluster.script("start");
         cluster
     }
@@ -119,4 +121,27 @@ async fn a_service_starts_without_a_database_and_says_so() {
         (body["error"].as_str(), body["error_description"].as_str()),
         (Some("service_unavailable"), Some("Service Unavailable"))
     );
+}
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_is_answered_with_503_and_undone() {
+    let mut impatient = settings(crate::app::shared_database());
+    impatient.server.request_timeout_ms = 300;
+    let instance = Instance::start(impatient);
+    let app = TestApp::on(instance.address, crate::app::shared_database()).await;
+    let room = app.room_with("ann", &[]).await;
+    app.users(&["bob"]).await;
+    let mut busy = app.db.begin().await.expect("a transaction");
+    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
+        .bind(app.app.id)
+        .bind(&room)
+        .fetch_one(&mut *busy)
+        .await
+        .expect("a lock");
+    let answer = app.post(&format!("/chatrooms/{room}/users/bob")).await;
+    answer.fails(503, "service_unavailable", "ServiceUnavailableException", "Service Unavailable");
+    busy.rollback().await.expect("unlocked");
+    eventually("the room can be changed", || async { app.post(&format!("/chatrooms/{room}/users/bob")).await.status == 200 })
+        .await;
+    assert_eq!(app.members(&room).await, ["ann", "bob"]);
 }

@@ -1,6 +1,7 @@
 //! The official Java SDK's calls, with the bytes that it sends and in the order of its integration tests, asserting what
 //! it reads of each answer.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -50,16 +51,16 @@ impl Sdk {
             self.app.address
         );
         if let Some(token) = &self.token {
-            request += &format!("Authorization: Bearer {token}\r\n");
+            write!(request, "Authorization: Bearer {token}\r\n").expect("a text");
         }
         if path.starts_with("/metadata") {
             request += "Content-Type: application/json\r\n";
         }
-        request += &match body {
-            Some(body) => format!("Content-Length: {}\r\n\r\n{body}", body.len()),
-            None if method == "POST" => "Content-Length: 0\r\n\r\n".to_owned(),
-            None => "\r\n".to_owned(),
-        };
+        match body {
+            Some(body) => write!(request, "Content-Length: {}\r\n\r\n{body}", body.len()).expect("a text"),
+            None if method == "POST" => request.push_str("Content-Length: 0\r\n\r\n"),
+            None => request.push_str("\r\n"),
+        }
         self.connection.write_all(request.as_bytes()).expect("sent");
         self.read()
     }

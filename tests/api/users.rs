@@ -190,6 +190,7 @@ async fn a_user_in_more_rooms_than_one_deletion_cleans_is_forgotten_in_the_backg
              insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
              select $1, 'many' || n, 'n', 'd', 'ann', 10, 2, 2 from generate_series(1, 1200) n returning app, id
          )
+         , counts as (insert into member_counts (app, chatroom, thousand, members) select app, id, 0, 2 from room)
          insert into members (app, chatroom, username, seq)
          select app, id, username, seq from room, (values ('ann', 1), ('bob', 2)) people (username, seq)",
     )
@@ -351,4 +352,29 @@ async fn a_nickname_is_changed() {
     change("ann", json!({"nickname": "n".repeat(101)})).await.fails_argument("NICKNAME_TOO_LONG");
     change("ann", json!({})).await.fails_argument("nickname must be provided");
     assert_eq!(change("nobody", json!({"nickname": "n"})).await.status, 404);
+}
+
+#[tokio::test]
+async fn whoever_is_given_a_name_again_keeps_what_is_theirs() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    // Two callers walk the rooms of the deleted user; one of them is held up until somebody else has the name.
+    sqlx::query("update users set deleted_at = now() + interval '1 day' where app = $1 and username = 'bob'")
+        .bind(app.app.id)
+        .execute(&app.db)
+        .await
+        .expect("marked");
+    let deleted = roomward::chatroom::users::deleted(&app.db, 1000).await.expect("a list");
+    eventually("one caller has finished", || async {
+        app.post_json("/users", json!({"username": "bob", "password": "x"})).await.status == 200
+    })
+    .await;
+    app.post(&format!("/chatrooms/{room}/users/bob")).await;
+    let owned = app.room("bob", &[]).await;
+    for user in &deleted {
+        roomward::chatroom::users::forget(&app.db, user, 1000).await.expect("nothing to do");
+    }
+    assert_eq!(app.members(&room).await, ["ann", "bob"]);
+    assert_eq!(app.members(&owned).await, ["bob"]);
+    assert_eq!(app.get("/users/bob").await.status, 200);
 }
