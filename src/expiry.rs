@@ -6,15 +6,14 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::chatroom::{mutes, rooms};
+use crate::chatroom::{Db, mutes, rooms};
 use crate::config::Sweep;
 use crate::error::Error;
 
 /// Looks for ended mutes again and again until told to stop.
-pub async fn run(db: PgPool, settings: Sweep, stop: CancellationToken) {
+pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -28,7 +27,7 @@ pub async fn run(db: PgPool, settings: Sweep, stop: CancellationToken) {
 ///
 /// Rooms that somebody is changing come last, so that none has to wait for another. One that fails does not keep the
 /// others from their turn either.
-pub async fn pass(db: &PgPool, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
+pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
     let mut swept = 0;
     loop {
         let mut due = mutes::due(db, batch.into()).await?;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use roomward::auth::{self, Keys, Life, Subject};
+use roomward::chatroom::Db;
 use roomward::chatroom::apps::{self, App, Credentials};
 use roomward::config::Settings;
 use roomward::server::Service;
 use roomward::{migrations, telemetry};
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
@@ -188,7 +188,7 @@ async fn app(settings: &Settings, command: AppCommand) -> Result<ExitCode, Failu
 
 async fn create_app(
     settings: &Settings,
-    db: &PgPool,
+    db: &Db,
     name: &str,
     client_id: Option<String>,
     client_secret: Option<String>,
@@ -251,11 +251,11 @@ fn health(settings: &Settings) -> Result<ExitCode, Failure> {
     Ok(if head.starts_with("HTTP/1.1 200 ") { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn connect(settings: &Settings) -> Result<PgPool, Failure> {
-    Ok(PgPoolOptions::new().max_connections(1).connect(settings.database_url()?).await?)
+async fn connect(settings: &Settings) -> Result<Db, Failure> {
+    Ok(Db::new(PgPoolOptions::new().max_connections(1).connect(settings.database_url()?).await?))
 }
 
-async fn find(db: &PgPool, name: &str) -> Result<App, Failure> {
+async fn find(db: &Db, name: &str) -> Result<App, Failure> {
     let (org, app) = split(name)?;
     Ok(apps::find(db, org, app).await?.ok_or_else(|| format!("there is no app {name} (`roomward app list` shows all)"))?)
 }

@@ -3,10 +3,9 @@
 //! Housekeeping only: what is deleted is gone for everybody from the moment its deletion was answered. The task works
 //! in bounded batches, on any number of instances at once, and may be late or dead without harm.
 
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::chatroom::{rooms, users};
+use crate::chatroom::{Db, rooms, users};
 use crate::config::Sweep;
 use crate::error::Error;
 
@@ -14,7 +13,7 @@ use crate::error::Error;
 const FOUND_AT_ONCE: i64 = 100;
 
 /// Looks for work again and again until told to stop.
-pub async fn run(db: PgPool, settings: Sweep, stop: CancellationToken) {
+pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -32,7 +31,7 @@ pub async fn run(db: PgPool, settings: Sweep, stop: CancellationToken) {
 /// Removes everything that was deleted, and returns how many rows and standings it were. Stops between two batches.
 ///
 /// One room or user that fails does not keep the others from their turn; the first failure is returned at the end.
-pub async fn pass(db: &PgPool, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
+pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
     let mut removed = 0;
     let mut failure = None;
     for room in rooms::deleted(db, FOUND_AT_ONCE).await? {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::cursor::Cursors;
 use crate::api::{self, State};
 use crate::auth::{Keys, Passwords};
+use crate::chatroom::Db;
 use crate::config::{self, Settings};
 use crate::{expiry, purge, telemetry};
 
@@ -32,7 +33,7 @@ pub struct Service {
     server: Server,
     background: JoinSet<()>,
     stop: CancellationToken,
-    db: PgPool,
+    db: Db,
     patience: Duration,
 }
 
@@ -46,7 +47,7 @@ pub struct Stop {
 impl Service {
     /// Builds a service and binds its port. The database need not be there yet.
     pub fn new(settings: Settings) -> Result<Self, Failure> {
-        let db = pool(&settings.database, settings.database_url()?)?;
+        let db = Db::new(pool(&settings.database, settings.database_url()?)?);
         let keys = Keys::new(&settings.token_secrets()?);
         let cursors = Cursors::new(&settings.token_secrets()?);
         let passwords = Passwords::new(&settings.passwords).map_err(|error| format!("settings: passwords: {error}"))?;
@@ -91,7 +92,7 @@ impl Service {
         // A database that does not answer must not keep a service from stopping.
         let rest = async {
             while self.background.join_next().await.is_some() {}
-            self.db.close().await;
+            self.db.pool().close().await;
         };
         if tokio::time::timeout(self.patience, rest).await.is_err() {
             tracing::warn!("stopped without waiting for the database any longer");

@@ -21,7 +21,7 @@ async fn alive() -> Json<Value> {
 
 /// The database can be reached, and none of this version's migrations is missing there.
 async fn ready(state: Data<State>) -> Result<Json<Value>, Error> {
-    let mut connection = state.db.acquire().await?;
+    let mut connection = state.db.pool().acquire().await?;
     match migrations::missing(&mut connection).await? {
         0 => Ok(Json(json!({"status": "ready"}))),
         missing => Err(Error::Unavailable(format!("{missing} migrations are missing: run `roomward migrate`").into())),

@@ -28,10 +28,10 @@ use std::time::Duration;
 
 use actix_web::{Resource, web};
 use moka::future::Cache;
-use sqlx::PgPool;
 
 use self::cursor::Cursors;
 use crate::auth::{Keys, Passwords};
+use crate::chatroom::Db;
 use crate::chatroom::apps::{self, App};
 use crate::config::Settings;
 use crate::error::Error;
@@ -45,7 +45,7 @@ const APPS_REMEMBERED: u64 = 10_000;
 /// What every call works with. Nothing in it outlives the process, or needs to.
 pub struct State {
     /// The database.
-    pub db: PgPool,
+    pub db: Db,
     /// The keys of tokens.
     pub keys: Keys,
     /// How users' passwords are hashed.
@@ -59,7 +59,7 @@ pub struct State {
 
 impl State {
     /// The state of a service that has just started.
-    pub fn new(db: PgPool, keys: Keys, passwords: Passwords, cursors: Cursors, settings: Settings) -> Self {
+    pub fn new(db: Db, keys: Keys, passwords: Passwords, cursors: Cursors, settings: Settings) -> Self {
         let apps = Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build();
         Self { db, keys, passwords, cursors, settings, apps }
     }

@@ -1,16 +1,14 @@
 //! The admins of a room: members whom the owner has made so. The owner is none of them.
 
-use sqlx::PgPool;
-
 use super::change::{Change, change};
-use super::{Names, RoomKey, users};
+use super::{Db, Names, RoomKey, users};
 use crate::error::Error;
 
 /// The most admins that a room has.
 pub const MAX_ADMINS: usize = 99;
 
 /// The admins, in the order in which they became so.
-pub async fn list(db: &PgPool, key: &RoomKey) -> Result<Vec<String>, Error> {
+pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<String>, Error> {
     sqlx::query_scalar!(
         r#"
         select array(
@@ -21,13 +19,13 @@ pub async fn list(db: &PgPool, key: &RoomKey) -> Result<Vec<String>, Error> {
         key.app,
         key.id(),
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?
     .ok_or_else(|| key.not_found())
 }
 
 /// Makes a member an admin. For the owner and for an admin there is nothing to do.
-pub async fn promote(db: &PgPool, key: &RoomKey, name: &Names) -> Result<(), Error> {
+pub async fn promote(db: &Db, key: &RoomKey, name: &Names) -> Result<(), Error> {
     change(db, key, async |change| {
         let user = users::require(change.connection(), key.app, name).await?;
         if !change.standing(name).await?[0].member {
@@ -56,7 +54,7 @@ pub async fn promote(db: &PgPool, key: &RoomKey, name: &Names) -> Result<(), Err
 }
 
 /// Makes an admin a plain member again.
-pub async fn demote(db: &PgPool, key: &RoomKey, name: &Names) -> Result<(), Error> {
+pub async fn demote(db: &Db, key: &RoomKey, name: &Names) -> Result<(), Error> {
     change(db, key, async |change| {
         let user = users::require(change.connection(), key.app, name).await?;
         if delete(change, &user).await? {

@@ -1,9 +1,9 @@
 //! Apps: the tenants. They are made by the operator and never deleted.
 
-use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::Db;
 use crate::config::Overrides;
 
 use crate::error::Error;
@@ -32,7 +32,7 @@ pub struct Credentials {
 }
 
 /// Makes an app; `None` if there is one of that name. The caller chooses the UUID, since it salts the secret's hash.
-pub async fn create(db: &PgPool, uuid: Uuid, org: &str, name: &str, credentials: &Credentials) -> Result<Option<App>, Error> {
+pub async fn create(db: &Db, uuid: Uuid, org: &str, name: &str, credentials: &Credentials) -> Result<Option<App>, Error> {
     let id = sqlx::query_scalar!(
         "insert into apps (uuid, org, name, client_id, client_secret_hash) values ($1, $2, $3, $4, $5)
          on conflict (org, name) do nothing returning id",
@@ -42,13 +42,13 @@ pub async fn create(db: &PgPool, uuid: Uuid, org: &str, name: &str, credentials:
         credentials.client_id,
         credentials.client_secret_hash,
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?;
     Ok(id.map(|id| App { id, uuid, org: org.into(), name: name.into(), overrides: Json::default() }))
 }
 
 /// The app of that name.
-pub async fn find(db: &PgPool, org: &str, name: &str) -> Result<Option<App>, Error> {
+pub async fn find(db: &Db, org: &str, name: &str) -> Result<Option<App>, Error> {
     if !is_app_name(org) || !is_app_name(name) {
         return Ok(None);
     }
@@ -58,16 +58,16 @@ pub async fn find(db: &PgPool, org: &str, name: &str) -> Result<Option<App>, Err
         org,
         name,
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?)
 }
 
 /// All apps, by name, each with its client id.
-pub async fn list(db: &PgPool) -> Result<Vec<(App, String)>, Error> {
+pub async fn list(db: &Db) -> Result<Vec<(App, String)>, Error> {
     let rows = sqlx::query!(
         r#"select id, uuid, org, name, settings as "overrides: Json<Overrides>", client_id from apps order by org, name"#
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?;
     Ok(rows
         .into_iter()
@@ -76,19 +76,21 @@ pub async fn list(db: &PgPool) -> Result<Vec<(App, String)>, Error> {
 }
 
 /// Puts other settings in the place of the app's.
-pub async fn set_overrides(db: &PgPool, app: i32, overrides: Overrides) -> Result<(), Error> {
-    sqlx::query!("update apps set settings = $2 where id = $1", app, Json(overrides) as _).execute(db).await?;
+pub async fn set_overrides(db: &Db, app: i32, overrides: Overrides) -> Result<(), Error> {
+    sqlx::query!("update apps set settings = $2 where id = $1", app, Json(overrides) as _).execute(db.pool()).await?;
     Ok(())
 }
 
 /// The credentials of an app.
-pub async fn credentials(db: &PgPool, app: i32) -> Result<Credentials, Error> {
-    Ok(sqlx::query_as!(Credentials, "select client_id, client_secret_hash from apps where id = $1", app).fetch_one(db).await?)
+pub async fn credentials(db: &Db, app: i32) -> Result<Credentials, Error> {
+    Ok(sqlx::query_as!(Credentials, "select client_id, client_secret_hash from apps where id = $1", app)
+        .fetch_one(db.pool())
+        .await?)
 }
 
 /// Puts another client secret in the place of the app's. Tokens that were issued before stay good.
-pub async fn set_client_secret(db: &PgPool, app: i32, hash: &[u8]) -> Result<(), Error> {
-    sqlx::query!("update apps set client_secret_hash = $2 where id = $1", app, hash).execute(db).await?;
+pub async fn set_client_secret(db: &Db, app: i32, hash: &[u8]) -> Result<(), Error> {
+    sqlx::query!("update apps set client_secret_hash = $2 where id = $1", app, hash).execute(db.pool()).await?;
     Ok(())
 }
 

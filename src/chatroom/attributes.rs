@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::PgPool;
-
 use super::change::{Change, change};
-use super::{Names, RoomKey, rooms};
+use super::{Db, Names, RoomKey, rooms};
 use crate::error::Error;
 
 /// The most attributes of a room.
@@ -34,7 +32,7 @@ pub enum Refusal {
 pub type Outcome = Vec<(String, Result<(), Refusal>)>;
 
 /// The attributes of those `keys`, or all of them; keys that a room does not have are left out.
-pub async fn get(db: &PgPool, key: &RoomKey, keys: Option<&[String]>) -> Result<BTreeMap<String, String>, Error> {
+pub async fn get(db: &Db, key: &RoomKey, keys: Option<&[String]>) -> Result<BTreeMap<String, String>, Error> {
     rooms::require(db, key).await?;
     let rows = sqlx::query!(
         "select key, value from attributes where app = $1 and chatroom = $2 and ($3::text[] is null or key = any($3))",
@@ -42,14 +40,14 @@ pub async fn get(db: &PgPool, key: &RoomKey, keys: Option<&[String]>) -> Result<
         key.id(),
         keys,
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?;
     Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
 }
 
 /// Sets attributes, one by one. The operator must be in the room. With `leave`, they go when the operator leaves.
 pub async fn set(
-    db: &PgPool,
+    db: &Db,
     key: &RoomKey,
     operator: &Operator,
     attributes: &[(String, String)],
@@ -98,7 +96,7 @@ pub async fn set(
 }
 
 /// Deletes attributes, one by one. The operator must be in the room, unless the call is forced.
-pub async fn delete(db: &PgPool, key: &RoomKey, operator: &Operator, keys: &[String]) -> Result<Outcome, Error> {
+pub async fn delete(db: &Db, key: &RoomKey, operator: &Operator, keys: &[String]) -> Result<Outcome, Error> {
     change(db, key, async |change| {
         if !operator.forced {
             require_member(change, operator).await?;

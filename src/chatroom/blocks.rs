@@ -1,13 +1,11 @@
 //! The block list of a room: who was thrown out and may not come back until unblocked.
 
-use sqlx::PgPool;
-
 use super::change::{Change, change};
-use super::{Names, RoomKey, members};
+use super::{Db, Names, RoomKey, members};
 use crate::error::Error;
 
 /// The blocked users, in the order in which they were blocked.
-pub async fn list(db: &PgPool, key: &RoomKey) -> Result<Vec<String>, Error> {
+pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<String>, Error> {
     sqlx::query_scalar!(
         r#"
         select array(
@@ -18,7 +16,7 @@ pub async fn list(db: &PgPool, key: &RoomKey) -> Result<Vec<String>, Error> {
         key.app,
         key.id(),
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?
     .ok_or_else(|| key.not_found())
 }
@@ -37,7 +35,7 @@ pub enum Blocked {
 /// Blocks members of a room, one by one. Each loses membership and every standing that hangs on it; a mute stays.
 ///
 /// `limit` is the most that the list may have; 0 = no limit.
-pub async fn block(db: &PgPool, key: &RoomKey, names: &Names, limit: u32) -> Result<Vec<Blocked>, Error> {
+pub async fn block(db: &Db, key: &RoomKey, names: &Names, limit: u32) -> Result<Vec<Blocked>, Error> {
     change(db, key, async |change| {
         let owner = change.room.owner.clone();
         let blocked: Vec<Blocked> = change
@@ -90,7 +88,7 @@ async fn insert(change: &mut Change, users: &[String], limit: u32) -> Result<(),
 }
 
 /// Takes users off the block list; who was on it is told place by place. None of them is a member again by that.
-pub async fn unblock(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
+pub async fn unblock(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
     change(db, key, async |change| {
         let freed = delete(change, names.stored()).await?;
         Ok(names.stored().iter().map(|name| freed.contains(name)).collect())

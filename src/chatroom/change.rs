@@ -7,9 +7,9 @@
 //! a statement that locks and acts at once can decide on what was true before the wait. The statements after the lock
 //! see everything that earlier holders of the lock have committed, and nobody else changes the room meanwhile.
 
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 
-use super::{Names, RoomKey, begin};
+use super::{Db, Names, RoomKey};
 use crate::error::Error;
 
 /// How often a change is made anew when PostgreSQL ends it in favour of another transaction.
@@ -53,7 +53,8 @@ pub struct Standing {
 /// Changes a room: `act` runs with the room locked, and what it did is kept if it succeeds, else undone.
 ///
 /// A caller that goes away in the middle leaves nothing behind: the dropped transaction rolls back.
-pub async fn change<T>(db: &PgPool, key: &RoomKey, act: impl AsyncFn(&mut Change) -> Result<T, Error>) -> Result<T, Error> {
+pub async fn change<T>(db: &Db, key: &RoomKey, act: impl AsyncFn(&mut Change) -> Result<T, Error>) -> Result<T, Error> {
+    let _turn = db.turn(key).await?;
     let mut retries_left = RETRIES;
     loop {
         match attempt(db, key, &act).await {
@@ -65,19 +66,19 @@ pub async fn change<T>(db: &PgPool, key: &RoomKey, act: impl AsyncFn(&mut Change
 
 /// The same for work that can wait: `None` if somebody else is changing the room, or has deleted it.
 pub async fn change_if_free<T>(
-    db: &PgPool,
+    db: &Db,
     key: &RoomKey,
     act: impl AsyncFn(&mut Change) -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
-    let mut transaction = begin(db).await?;
+    let mut transaction = db.begin().await?;
     match lock_if_free(&mut transaction, key).await? {
         Some(room) => finish(transaction, key, room, &act).await.map(Some),
         None => Ok(None),
     }
 }
 
-async fn attempt<T>(db: &PgPool, key: &RoomKey, act: impl AsyncFn(&mut Change) -> Result<T, Error>) -> Result<T, Error> {
-    let mut transaction = begin(db).await?;
+async fn attempt<T>(db: &Db, key: &RoomKey, act: impl AsyncFn(&mut Change) -> Result<T, Error>) -> Result<T, Error> {
+    let mut transaction = db.begin().await?;
     let room = lock(&mut transaction, key).await?;
     finish(transaction, key, room, act).await
 }

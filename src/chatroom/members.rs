@@ -1,9 +1,9 @@
 //! The members of a room: the owner, the admins, everyone who may be there.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::change::{Change, change};
-use super::{Names, RoomKey, users};
+use super::{Db, Names, RoomKey, users};
 use crate::error::Error;
 
 /// A page of the member list: the owner first, then everyone else in the order in which they came.
@@ -15,13 +15,13 @@ pub struct Page {
 }
 
 /// Reads `size` members, the first `skip` left out. However many those are, the cost is the same.
-pub async fn page(db: &PgPool, key: &RoomKey, skip: i64, size: i64) -> Result<Page, Error> {
+pub async fn page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Page, Error> {
     let page = if skip == 0 { first_page(db, key, size).await? } else { later_page(db, key, skip - 1, size).await? };
     page.ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })
 }
 
 /// The page that begins with the owner.
-async fn first_page(db: &PgPool, key: &RoomKey, size: i64) -> Result<Option<Page>, Error> {
+async fn first_page(db: &Db, key: &RoomKey, size: i64) -> Result<Option<Page>, Error> {
     let row = sqlx::query!(
         r#"
         select owner, array(
@@ -35,14 +35,14 @@ async fn first_page(db: &PgPool, key: &RoomKey, size: i64) -> Result<Option<Page
         key.id(),
         (size - 1).max(0),
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?;
     Ok(row.map(|row| Page { owner: Some(row.owner).filter(|_| size > 0), members: row.members }))
 }
 
 /// A page without the owner: `skip` others come before it. The counts tell in which thousand of seq it begins, so that
 /// no more than a thousand rows are passed over.
-async fn later_page(db: &PgPool, key: &RoomKey, skip: i64, size: i64) -> Result<Option<Page>, Error> {
+async fn later_page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Option<Page>, Error> {
     let members = sqlx::query_scalar!(
         r#"
         select array(
@@ -74,7 +74,7 @@ async fn later_page(db: &PgPool, key: &RoomKey, skip: i64, size: i64) -> Result<
         skip,
         size,
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?;
     Ok(members.map(|members| Page { owner: None, members }))
 }
@@ -97,7 +97,7 @@ pub enum Order {
 }
 
 /// Reads `size` members who come behind the place `after`. However far that is, the cost is the same.
-pub async fn slice(db: &PgPool, key: &RoomKey, order: Order, after: Option<i64>, size: i64) -> Result<Slice, Error> {
+pub async fn slice(db: &Db, key: &RoomKey, order: Order, after: Option<i64>, size: i64) -> Result<Slice, Error> {
     // One more than asked for tells whether more follow.
     let (mut seqs, mut members) = match order {
         Order::Oldest => {
@@ -117,7 +117,7 @@ pub async fn slice(db: &PgPool, key: &RoomKey, order: Order, after: Option<i64>,
                 after.unwrap_or(0),
                 size + 1,
             )
-            .fetch_all(db)
+            .fetch_all(db.pool())
             .await?;
             rows.into_iter().map(|row| (row.seq, row.username)).unzip::<_, _, Vec<_>, Vec<_>>()
         }
@@ -138,7 +138,7 @@ pub async fn slice(db: &PgPool, key: &RoomKey, order: Order, after: Option<i64>,
                 after.unwrap_or(i64::MAX),
                 size + 1,
             )
-            .fetch_all(db)
+            .fetch_all(db.pool())
             .await?;
             rows.into_iter().map(|row| (row.seq, row.username)).unzip()
         }
@@ -165,7 +165,7 @@ pub enum Added {
 /// Adds users to a room: all of them, or nobody and the first reason why not, walking through `names` in order.
 ///
 /// Someone who is in already needs no seat. `rooms_per_user` is the most rooms that a user may be in; 0 = no limit.
-pub async fn add(db: &PgPool, key: &RoomKey, names: &Names, rooms_per_user: u32) -> Result<Vec<Added>, Error> {
+pub async fn add(db: &Db, key: &RoomKey, names: &Names, rooms_per_user: u32) -> Result<Vec<Added>, Error> {
     change(db, key, async |change| {
         let registered = users::hold(change.connection(), key.app, names.stored(), rooms_per_user > 0).await?;
         let standing = change.standing(names).await?;
@@ -242,7 +242,7 @@ pub enum Removed {
 /// Removes users from a room, one by one; fails as a whole if one of them is not registered.
 ///
 /// The standing as admin and on the whitelist goes along. A mute stays.
-pub async fn remove(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<Removed>, Error> {
+pub async fn remove(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Removed>, Error> {
     change(db, key, async |change| {
         let registered = users::registered(change.connection(), key.app, names.stored()).await?;
         if let Some(place) = names.stored().iter().position(|name| !registered.contains(name)) {

@@ -10,6 +10,7 @@ pub mod apps;
 pub mod attributes;
 pub mod blocks;
 pub mod change;
+pub mod db;
 pub mod members;
 pub mod mutes;
 pub mod rooms;
@@ -17,8 +18,9 @@ pub mod super_admins;
 pub mod users;
 pub mod whitelist;
 
-use sqlx::{PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
+
+pub use self::db::Db;
 
 use crate::error::Error;
 
@@ -28,7 +30,7 @@ pub const MAX_NAME_BYTES: usize = 64;
 /// A room, as a call names it.
 ///
 /// Whether it exists is for the statements to find out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RoomKey {
     /// The app, by its key in the database.
     pub app: i32,
@@ -121,21 +123,6 @@ pub fn is_room_id(id: &str) -> bool {
 /// A moment as the wire says it: Unix milliseconds.
 pub fn unix_ms(moment: OffsetDateTime) -> i64 {
     i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
-}
-
-/// Begins a transaction. A pooled connection may have died unnoticed with its server: that shows here, where nothing
-/// has been done yet, and the next connection is tried. Nothing else is ever tried twice on another connection.
-pub async fn begin(db: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
-    let mut tries_left = db.options().get_max_connections();
-    loop {
-        match db.begin().await {
-            Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) if tries_left > 0 => tries_left -= 1,
-            Err(sqlx::Error::Database(cause)) if tries_left > 0 && cause.code().is_some_and(|code| code.starts_with("57P0")) => {
-                tries_left -= 1;
-            }
-            begun => return Ok(begun?),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@
 //!
 //! The read is the truth: a mute whose end has come is none, whether or not its row has been swept.
 
-use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use super::change::{Change, change, change_if_free};
-use super::{Names, RoomKey, users};
+use super::{Db, Names, RoomKey, users};
 use crate::error::Error;
 
 /// The end of a mute without an end, in Unix milliseconds: 2117-01-01 00:00 +08:00. No mute ends later.
@@ -23,7 +22,7 @@ pub struct Mute {
 }
 
 /// The mutes in force, in the order in which they began.
-pub async fn list(db: &PgPool, key: &RoomKey) -> Result<Vec<Mute>, Error> {
+pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<Mute>, Error> {
     let rows = sqlx::query!(
         r#"
         select mutes.username as "username?", mutes.ends_at as "ends_at?"
@@ -35,7 +34,7 @@ pub async fn list(db: &PgPool, key: &RoomKey) -> Result<Vec<Mute>, Error> {
         key.app,
         key.id(),
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?;
     if rows.is_empty() {
         return Err(key.not_found());
@@ -53,7 +52,7 @@ pub struct Strangers(pub Vec<String>);
 ///
 /// All or nothing: one stranger leaves the list as it was. `limit` is the most that the list may have; 0 = no limit.
 pub async fn mute(
-    db: &PgPool,
+    db: &Db,
     key: &RoomKey,
     names: &Names,
     duration_ms: i64,
@@ -127,7 +126,7 @@ async fn upsert(change: &mut Change, users: &[String], ends_at: OffsetDateTime, 
 
 /// Lifts mutes. Told place by place: whether the user may be spoken of as not muted now, which is so for everybody who
 /// is registered or was muted.
-pub async fn unmute(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
+pub async fn unmute(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
     change(db, key, async |change| {
         let registered = users::registered(change.connection(), key.app, names.stored()).await?;
         let lifted = delete(change, names.stored()).await?;
@@ -187,7 +186,7 @@ pub struct Due {
 }
 
 /// Finds rooms with ended mutes, among the `batch` mutes that ended first. Locks nothing.
-pub async fn due(db: &PgPool, batch: i64) -> Result<Due, Error> {
+pub async fn due(db: &Db, batch: i64) -> Result<Due, Error> {
     // The limit comes before anything else is asked, so that ten million ended mutes cost no more than `batch`.
     let rows = sqlx::query!(
         r#"
@@ -200,7 +199,7 @@ pub async fn due(db: &PgPool, batch: i64) -> Result<Due, Error> {
         "#,
         batch,
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?;
     let lag = rows.first().map_or(0.0, |row| row.waiting.max(0.0));
     Ok(Due {
@@ -211,7 +210,7 @@ pub async fn due(db: &PgPool, batch: i64) -> Result<Due, Error> {
 
 /// Takes up to `batch` ended mutes of a room away, those that ended first; returns how many it were. `None`: somebody
 /// is changing the room at the moment, and `wait` was not asked for.
-pub async fn sweep(db: &PgPool, key: &RoomKey, batch: i64, wait: bool) -> Result<Option<u64>, Error> {
+pub async fn sweep(db: &Db, key: &RoomKey, batch: i64, wait: bool) -> Result<Option<u64>, Error> {
     let act = async |change: &mut Change| {
         // By all columns of one index, and in its order: no other index can look better, whatever the statistics say.
         let gone = sqlx::query!(

@@ -3,11 +3,11 @@
 //! A deleted room is gone for everybody at once: its row is marked, and every statement asks for the mark. Its members
 //! go afterwards, batch by batch, so that a room of a million does not hold up anything.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::change::{Change, change};
-use super::{Names, RoomKey, admins, begin, members, users, whitelist};
+use super::{Db, Names, RoomKey, admins, members, users, whitelist};
 use crate::error::Error;
 
 /// A room to be made.
@@ -48,7 +48,7 @@ pub struct AppKey<'a> {
 const ATTEMPTS: u32 = 10;
 
 /// Makes a room with its owner and first members, and returns its id.
-pub async fn create(db: &PgPool, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> Result<String, Error> {
+pub async fn create(db: &Db, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> Result<String, Error> {
     for _ in 0..ATTEMPTS {
         if let Some(id) = try_create(db, app, room, quota).await? {
             return Ok(id);
@@ -67,8 +67,8 @@ pub async fn create(db: &PgPool, app: &AppKey<'_>, room: &NewRoom, quota: Quota)
 const PURGE_ON_CREATE: i64 = 5000;
 
 /// `None`: the id is taken.
-async fn try_create(db: &PgPool, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> Result<Option<String>, Error> {
-    let mut transaction = begin(db).await?;
+async fn try_create(db: &Db, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> Result<Option<String>, Error> {
+    let mut transaction = db.begin().await?;
     if quota.rooms_per_app > 0 {
         count_against_app(&mut transaction, app, quota.rooms_per_app).await?;
     }
@@ -158,7 +158,7 @@ pub struct Detail {
 }
 
 /// The rooms of `ids` that exist, in that order, each with at most `affiliations` people (the owner counted).
-pub async fn details(db: &PgPool, app: i32, ids: &[RoomKey], affiliations: u32) -> Result<Vec<Detail>, Error> {
+pub async fn details(db: &Db, app: i32, ids: &[RoomKey], affiliations: u32) -> Result<Vec<Detail>, Error> {
     let wanted: Vec<String> = ids.iter().map(|key| key.id().to_owned()).collect();
     let mut found = sqlx::query_as!(
         Detail,
@@ -174,7 +174,7 @@ pub async fn details(db: &PgPool, app: i32, ids: &[RoomKey], affiliations: u32) 
         &wanted,
         i64::from(affiliations) - 1,
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?;
     found.sort_by_key(|room| wanted.iter().position(|id| *id == room.id));
     Ok(found)
@@ -196,7 +196,7 @@ pub struct Summary {
 
 /// Reads `size` rooms of an app, the newest first, behind the one of that id made at that moment. However far that is,
 /// the cost is the same.
-pub async fn list(db: &PgPool, app: i32, after: Option<(OffsetDateTime, String)>, size: i64) -> Result<Vec<Summary>, Error> {
+pub async fn list(db: &Db, app: i32, after: Option<(OffsetDateTime, String)>, size: i64) -> Result<Vec<Summary>, Error> {
     let Some((created_at, id)) = after else { return list_by_number(db, app, 0, size).await };
     Ok(sqlx::query_as!(
         Summary,
@@ -208,12 +208,12 @@ pub async fn list(db: &PgPool, app: i32, after: Option<(OffsetDateTime, String)>
         id,
         size,
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?)
 }
 
 /// Reads `size` rooms of an app, the newest first, the first `skip` left out.
-pub async fn list_by_number(db: &PgPool, app: i32, skip: i64, size: i64) -> Result<Vec<Summary>, Error> {
+pub async fn list_by_number(db: &Db, app: i32, skip: i64, size: i64) -> Result<Vec<Summary>, Error> {
     Ok(sqlx::query_as!(
         Summary,
         "select id, name, owner, member_count, created_at from chatrooms
@@ -223,21 +223,21 @@ pub async fn list_by_number(db: &PgPool, app: i32, skip: i64, size: i64) -> Resu
         skip,
         size,
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?)
 }
 
 /// Fails if there is no such room.
-pub async fn require(db: &PgPool, key: &RoomKey) -> Result<(), Error> {
+pub async fn require(db: &Db, key: &RoomKey) -> Result<(), Error> {
     let found =
         sqlx::query_scalar!("select true from chatrooms where app = $1 and id = $2 and deleted_at is null", key.app, key.id(),)
-            .fetch_optional(db)
+            .fetch_optional(db.pool())
             .await?;
     found.map(drop).ok_or_else(|| key.not_found())
 }
 
 /// Deletes a room.
-pub async fn delete(db: &PgPool, key: &RoomKey) -> Result<(), Error> {
+pub async fn delete(db: &Db, key: &RoomKey) -> Result<(), Error> {
     change(db, key, async |change| {
         change.room.deleted = true;
         Ok(())
@@ -261,7 +261,7 @@ pub struct Update {
 }
 
 /// Changes a room, in all that is asked for or in nothing.
-pub async fn update(db: &PgPool, key: &RoomKey, update: &Update) -> Result<(), Error> {
+pub async fn update(db: &Db, key: &RoomKey, update: &Update) -> Result<(), Error> {
     change(db, key, async |change| {
         if let Some(maxusers) = update.maxusers {
             if maxusers < change.room.member_count {
@@ -310,7 +310,7 @@ async fn transfer(change: &mut Change, new_owner: &Names) -> Result<(), Error> {
 }
 
 /// Mutes or unmutes the whole room. The mute list has no part in it.
-pub async fn set_mute_all(db: &PgPool, key: &RoomKey, mute_all: bool) -> Result<(), Error> {
+pub async fn set_mute_all(db: &Db, key: &RoomKey, mute_all: bool) -> Result<(), Error> {
     change(db, key, async |change| {
         change.room.mute_all = mute_all;
         Ok(())
@@ -318,29 +318,29 @@ pub async fn set_mute_all(db: &PgPool, key: &RoomKey, mute_all: bool) -> Result<
     .await
 }
 
-async fn is_deleted(db: &PgPool, key: &RoomKey) -> Result<bool, Error> {
+async fn is_deleted(db: &Db, key: &RoomKey) -> Result<bool, Error> {
     let deleted = sqlx::query_scalar!(
         r#"select deleted_at is not null as "deleted!" from chatrooms where app = $1 and id = $2"#,
         key.app,
         key.id(),
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?;
     Ok(deleted.unwrap_or(true))
 }
 
 /// Rooms that were deleted but not yet removed, longest waiting first.
-pub async fn deleted(db: &PgPool, limit: i64) -> Result<Vec<RoomKey>, Error> {
+pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<RoomKey>, Error> {
     let rows = sqlx::query!("select app, id from chatrooms where deleted_at is not null order by deleted_at limit $1", limit)
-        .fetch_all(db)
+        .fetch_all(db.pool())
         .await?;
     Ok(rows.into_iter().map(|row| RoomKey::new(row.app, row.id)).collect())
 }
 
 /// Removes up to `batch` rows from each list of a deleted room, and the room itself once nothing is left. Returns how
 /// many rows it were; 0 as well if another instance is at it.
-pub async fn purge(db: &PgPool, key: &RoomKey, batch: i64) -> Result<u64, Error> {
-    let mut transaction = begin(db).await?;
+pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
+    let mut transaction = db.begin().await?;
     let ours = sqlx::query!(
         "select id from chatrooms where app = $1 and id = $2 and deleted_at is not null for update skip locked",
         key.app,

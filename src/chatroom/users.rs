@@ -5,12 +5,12 @@
 
 use std::collections::HashSet;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::change::change;
-use super::{Names, RoomKey, blocks, members, mutes};
+use super::{Db, Names, RoomKey, blocks, members, mutes};
 use crate::error::Error;
 
 /// A registered user.
@@ -41,7 +41,7 @@ pub struct Registration {
 }
 
 /// Registers users whose names are free. Those whose names are taken are missing from the answer.
-pub async fn register(db: &PgPool, app: i32, registrations: &[Registration]) -> Result<Vec<User>, Error> {
+pub async fn register(db: &Db, app: i32, registrations: &[Registration]) -> Result<Vec<User>, Error> {
     let usernames: Vec<String> = registrations.iter().map(|user| user.username.clone()).collect();
     let hashes: Vec<Option<String>> = registrations.iter().map(|user| user.password_hash.clone()).collect();
     let nicknames: Vec<Option<String>> = registrations.iter().map(|user| user.nickname.clone()).collect();
@@ -59,14 +59,14 @@ pub async fn register(db: &PgPool, app: i32, registrations: &[Registration]) -> 
         &hashes as &[Option<String>],
         &nicknames as &[Option<String>],
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?;
     users.sort_by_key(|user| usernames.iter().position(|name| *name == user.username));
     Ok(users)
 }
 
 /// The user of that name.
-pub async fn find(db: &PgPool, app: i32, name: &Names) -> Result<Option<User>, Error> {
+pub async fn find(db: &Db, app: i32, name: &Names) -> Result<Option<User>, Error> {
     Ok(sqlx::query_as!(
         User,
         "select uuid, username, nickname, activated, created_at, modified_at
@@ -74,7 +74,7 @@ pub async fn find(db: &PgPool, app: i32, name: &Names) -> Result<Option<User>, E
         app,
         name.stored(),
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?)
 }
 
@@ -89,14 +89,14 @@ pub struct Account {
 }
 
 /// The account of the user of that name.
-pub async fn account(db: &PgPool, app: i32, name: &Names) -> Result<Option<Account>, Error> {
+pub async fn account(db: &Db, app: i32, name: &Names) -> Result<Option<Account>, Error> {
     let row = sqlx::query!(
         "select uuid, username, nickname, activated, created_at, modified_at, password_hash, token_generation
          from users where app = $1 and username = any($2::text[]) and deleted_at is null",
         app,
         name.stored(),
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?;
     Ok(row.map(|row| Account {
         user: User {
@@ -113,7 +113,7 @@ pub async fn account(db: &PgPool, app: i32, name: &Names) -> Result<Option<Accou
 }
 
 /// Reads `size` users behind the name `after`, by name.
-pub async fn list(db: &PgPool, app: i32, after: &str, size: i64) -> Result<Vec<User>, Error> {
+pub async fn list(db: &Db, app: i32, after: &str, size: i64) -> Result<Vec<User>, Error> {
     Ok(sqlx::query_as!(
         User,
         "select uuid, username, nickname, activated, created_at, modified_at
@@ -123,12 +123,12 @@ pub async fn list(db: &PgPool, app: i32, after: &str, size: i64) -> Result<Vec<U
         after,
         size,
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?)
 }
 
 /// Puts another password in the place of a user's, and revokes the user's tokens. `false` if there is no such user.
-pub async fn set_password(db: &PgPool, app: i32, name: &Names, password_hash: &str) -> Result<bool, Error> {
+pub async fn set_password(db: &Db, app: i32, name: &Names, password_hash: &str) -> Result<bool, Error> {
     let changed = sqlx::query!(
         "update users set password_hash = $3, token_generation = token_generation + 1,
              modified_at = date_trunc('milliseconds', now())
@@ -137,13 +137,13 @@ pub async fn set_password(db: &PgPool, app: i32, name: &Names, password_hash: &s
         name.stored(),
         password_hash,
     )
-    .execute(db)
+    .execute(db.pool())
     .await?;
     Ok(changed.rows_affected() > 0)
 }
 
 /// Gives a user another display name. `None` if there is no such user.
-pub async fn set_nickname(db: &PgPool, app: i32, name: &Names, nickname: &str) -> Result<Option<User>, Error> {
+pub async fn set_nickname(db: &Db, app: i32, name: &Names, nickname: &str) -> Result<Option<User>, Error> {
     Ok(sqlx::query_as!(
         User,
         "update users set nickname = $3, modified_at = date_trunc('milliseconds', now())
@@ -153,12 +153,12 @@ pub async fn set_nickname(db: &PgPool, app: i32, name: &Names, nickname: &str) -
         name.stored(),
         nickname,
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?)
 }
 
 /// Lets a user sign in, or not any more: then the user's tokens are revoked, too. `None` if there is no such user.
-pub async fn set_activated(db: &PgPool, app: i32, name: &Names, activated: bool) -> Result<Option<User>, Error> {
+pub async fn set_activated(db: &Db, app: i32, name: &Names, activated: bool) -> Result<Option<User>, Error> {
     Ok(sqlx::query_as!(
         User,
         "update users set activated = $3, token_generation = token_generation + case when $3 then 0 else 1 end,
@@ -169,19 +169,19 @@ pub async fn set_activated(db: &PgPool, app: i32, name: &Names, activated: bool)
         name.stored(),
         activated,
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?)
 }
 
 /// Revokes a user's tokens. `false` if there is no such user.
-pub async fn revoke_tokens(db: &PgPool, app: i32, name: &Names) -> Result<bool, Error> {
+pub async fn revoke_tokens(db: &Db, app: i32, name: &Names) -> Result<bool, Error> {
     let changed = sqlx::query!(
         "update users set token_generation = token_generation + 1
          where app = $1 and username = any($2::text[]) and deleted_at is null",
         app,
         name.stored(),
     )
-    .execute(db)
+    .execute(db.pool())
     .await?;
     Ok(changed.rows_affected() > 0)
 }
@@ -277,7 +277,7 @@ pub struct JoinedRoom {
 }
 
 /// The rooms that a user is in, the latest joined first, the first `skip` left out.
-pub async fn joined(db: &PgPool, app: i32, name: &Names, skip: i64, size: i64) -> Result<Vec<JoinedRoom>, Error> {
+pub async fn joined(db: &Db, app: i32, name: &Names, skip: i64, size: i64) -> Result<Vec<JoinedRoom>, Error> {
     let user = find(db, app, name).await?.ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })?;
     Ok(sqlx::query_as!(
         JoinedRoom,
@@ -290,7 +290,7 @@ pub async fn joined(db: &PgPool, app: i32, name: &Names, skip: i64, size: i64) -
         skip,
         size,
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?)
 }
 
@@ -298,7 +298,7 @@ pub async fn joined(db: &PgPool, app: i32, name: &Names, skip: i64, size: i64) -
 const ROOMS_AT_ONCE: usize = 1000;
 
 /// Deletes users, each with the rooms that the user owns and every standing in others. Returns who was there to delete.
-pub async fn delete(db: &PgPool, app: i32, names: &Names) -> Result<Vec<User>, Error> {
+pub async fn delete(db: &Db, app: i32, names: &Names) -> Result<Vec<User>, Error> {
     // `for update` and not what an update takes by itself: it must wait for those who hold the user.
     let mut users = sqlx::query_as!(
         User,
@@ -316,7 +316,7 @@ pub async fn delete(db: &PgPool, app: i32, names: &Names) -> Result<Vec<User>, E
         app,
         names.stored(),
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?;
     users.sort_by_key(|user| names.stored().iter().position(|name| *name == user.username));
     let mut rooms_left = ROOMS_AT_ONCE;
@@ -342,13 +342,13 @@ pub struct Gone {
 }
 
 /// Users who were deleted but whom some rooms still know, longest waiting first.
-pub async fn deleted(db: &PgPool, limit: i64) -> Result<Vec<Gone>, Error> {
+pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<Gone>, Error> {
     Ok(sqlx::query_as!(
         Gone,
         "select app, username, uuid from users where deleted_at is not null order by deleted_at limit $1",
         limit,
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?)
 }
 
@@ -356,7 +356,7 @@ pub async fn deleted(db: &PgPool, limit: i64) -> Result<Vec<Gone>, Error> {
 ///
 /// Any number of callers may do this at once. A deleted user gains no new standing: adding holds the user first, and
 /// everything else asks for membership.
-pub async fn forget(db: &PgPool, user: &Gone, limit: usize) -> Result<usize, Error> {
+pub async fn forget(db: &Db, user: &Gone, limit: usize) -> Result<usize, Error> {
     let mut after = String::new();
     let mut rooms_done = 0;
     loop {
@@ -380,13 +380,13 @@ pub async fn forget(db: &PgPool, user: &Gone, limit: usize) -> Result<usize, Err
         user.username,
         user.uuid,
     )
-    .execute(db)
+    .execute(db.pool())
     .await?;
     Ok(rooms_done)
 }
 
 /// Rooms in which a user is a member, muted or blocked, by id.
-async fn rooms_of(db: &PgPool, app: i32, username: &str, after: &str, limit: usize) -> Result<Vec<String>, Error> {
+async fn rooms_of(db: &Db, app: i32, username: &str, after: &str, limit: usize) -> Result<Vec<String>, Error> {
     Ok(sqlx::query_scalar!(
         r#"
         select distinct known.chatroom as "chatroom!" from (
@@ -404,11 +404,11 @@ async fn rooms_of(db: &PgPool, app: i32, username: &str, after: &str, limit: usi
         after,
         i64::try_from(limit).unwrap_or(i64::MAX),
     )
-    .fetch_all(db)
+    .fetch_all(db.pool())
     .await?)
 }
 
-async fn forget_in_room(db: &PgPool, key: &RoomKey, user: &Gone) -> Result<(), Error> {
+async fn forget_in_room(db: &Db, key: &RoomKey, user: &Gone) -> Result<(), Error> {
     change(db, key, async |change| {
         // Another caller may have finished meanwhile, and somebody else may have the name by now.
         let still_gone = sqlx::query!(

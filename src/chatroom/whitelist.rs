@@ -1,13 +1,11 @@
 //! The whitelist of a room: members who may speak while the whole room is muted.
 
-use sqlx::PgPool;
-
 use super::change::{Change, change};
-use super::{Names, RoomKey};
+use super::{Db, Names, RoomKey};
 use crate::error::Error;
 
 /// The users on the list, in the order in which they were put there. The owner and admins need not be.
-pub async fn list(db: &PgPool, key: &RoomKey) -> Result<Vec<String>, Error> {
+pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<String>, Error> {
     sqlx::query_scalar!(
         r#"
         select array(
@@ -19,13 +17,13 @@ pub async fn list(db: &PgPool, key: &RoomKey) -> Result<Vec<String>, Error> {
         key.app,
         key.id(),
     )
-    .fetch_optional(db)
+    .fetch_optional(db.pool())
     .await?
     .ok_or_else(|| key.not_found())
 }
 
 /// Puts members on the list; who is a member, and so on the list from now on, is told place by place.
-pub async fn add(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
+pub async fn add(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
     change(db, key, async |change| {
         let is_member: Vec<bool> = change.standing(names).await?.iter().map(|standing| standing.member).collect();
         let members = names.select(|place| is_member[place]);
@@ -47,7 +45,7 @@ pub async fn add(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<bool>,
 }
 
 /// Takes members off the list; who is a member, and so not on the list from now on, is told place by place.
-pub async fn remove(db: &PgPool, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
+pub async fn remove(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
     change(db, key, async |change| {
         let is_member: Vec<bool> = change.standing(names).await?.iter().map(|standing| standing.member).collect();
         delete(change, &names.select(|place| is_member[place])).await?;

@@ -1,5 +1,6 @@
 //! The stage of a test: an app of its own on a service that all tests share, or on instances of its own.
 
+use roomward::chatroom::Db;
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -141,7 +142,7 @@ impl TestApp {
     pub async fn set(&mut self, key: &str, value: &str) {
         let mut overrides = self.app.overrides.0.clone();
         overrides.set(key, value).expect("a legal setting");
-        apps::set_overrides(&self.db, self.app.id, overrides.clone()).await.expect("stored");
+        apps::set_overrides(&Db::new(self.db.clone()), self.app.id, overrides.clone()).await.expect("stored");
         self.app.overrides.0 = overrides;
         // The service takes an app for granted for a second.
         tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
@@ -357,7 +358,7 @@ pub async fn new_app(db: &PgPool, org: &str, name: &str) -> App {
     let uuid = Uuid::new_v4();
     let client_secret_hash = auth::hash_client_secret(uuid, CLIENT_SECRET);
     let credentials = Credentials { client_id: CLIENT_ID.into(), client_secret_hash };
-    apps::create(db, uuid, org, name, &credentials).await.expect("a database").expect("a new name")
+    apps::create(&Db::new(db.clone()), uuid, org, name, &credentials).await.expect("a database").expect("a new name")
 }
 
 /// A token of that app, good for an hour.

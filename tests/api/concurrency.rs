@@ -417,3 +417,31 @@ async fn everything_at_once_in_a_few_rooms_breaks_no_rule_and_deadlocks_nobody()
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_everybody_waits_for_does_not_hold_up_the_others() {
+    let app = Arc::new(TestApp::new().await);
+    let busy_room = app.room_with("ann", &[]).await;
+    let names = numbered("user", 30);
+    app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let other_room = app.room("ann", &[]).await;
+    let mut busy = app.db.begin().await.expect("a transaction");
+    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
+        .bind(app.app.id)
+        .bind(&busy_room)
+        .fetch_one(&mut *busy)
+        .await
+        .expect("a lock");
+    let mut rush = JoinSet::new();
+    for name in names.clone() {
+        let (app, room) = (app.clone(), busy_room.clone());
+        rush.spawn(async move { app.post(&format!("/chatrooms/{room}/users/{name}")).await.status });
+    }
+    // More wait than the service has connections, and yet there is one for everybody else.
+    for name in &names[..5] {
+        assert_eq!(app.post(&format!("/chatrooms/{other_room}/users/{name}")).await.status, 200);
+    }
+    busy.rollback().await.expect("unlocked");
+    assert!(rush.join_all().await.iter().all(|status| *status == 200));
+    app.assert_invariants().await;
+}

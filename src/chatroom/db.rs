@@ -1,0 +1,65 @@
+//! The way to the database: the pool of connections, and the turns in which one instance changes one room.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use sqlx::{PgPool, Postgres, Transaction};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::RoomKey;
+use crate::error::Error;
+
+/// How many connections one room may occupy in this process. One changes the room, the next waits for its lock: more
+/// would only wait as well, and a single busy room could take every connection from all the others.
+const CHANGES_AT_ONCE: usize = 2;
+
+/// How long the turns of a room that nobody changes are remembered.
+const TURNS_LIFE: Duration = Duration::from_secs(60);
+
+/// Most rooms whose turns are remembered. One that is forgotten too early is only less fair: its lock is PostgreSQL's.
+const TURNS_REMEMBERED: u64 = 100_000;
+
+/// The database of this process.
+#[derive(Clone)]
+pub struct Db {
+    pool: PgPool,
+    turns: Cache<RoomKey, Arc<Semaphore>>,
+}
+
+impl Db {
+    /// The database behind a pool.
+    pub fn new(pool: PgPool) -> Self {
+        let turns = Cache::builder().max_capacity(TURNS_REMEMBERED).time_to_idle(TURNS_LIFE).build();
+        Self { pool, turns }
+    }
+
+    /// The pool, for single statements.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Waits for a turn to change a room, without a connection. Whoever came first goes first.
+    pub(super) async fn turn(&self, key: &RoomKey) -> Result<OwnedSemaphorePermit, Error> {
+        let turns = self.turns.get_with(key.clone(), async { Arc::new(Semaphore::new(CHANGES_AT_ONCE)) }).await;
+        turns.acquire_owned().await.map_err(|error| Error::Internal(error.into()))
+    }
+
+    /// Begins a transaction. A pooled connection may have died unnoticed with its server: that shows here, where nothing
+    /// has been done yet, and the next connection is tried. Nothing else is ever tried twice on another connection.
+    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        let mut tries_left = self.pool.options().get_max_connections();
+        loop {
+            match self.pool.begin().await {
+                Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) if tries_left > 0 => tries_left -= 1,
+                Err(sqlx::Error::Database(cause)) if tries_left > 0 && is_gone(&*cause) => tries_left -= 1,
+                begun => return Ok(begun?),
+            }
+        }
+    }
+}
+
+/// The server has ended the connection: it stops, has crashed, or is starting.
+fn is_gone(cause: &dyn sqlx::error::DatabaseError) -> bool {
+    cause.code().is_some_and(|code| code.starts_with("57P0"))
+}
