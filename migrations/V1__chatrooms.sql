@@ -1,8 +1,5 @@
 -- Who is in a chatroom, and who may speak there.
 --
--- A primary key is added after the index by seq of the same table: while statistics are few, the planner holds both for
--- equally good to find one user, and takes the later one.
---
 -- Every key of a room's table starts with the room (app, chatroom), so that a room's rows lie together and the tables
 -- can be distributed by room. Usernames and room ids compare byte by byte (collate "C"); usernames are stored folded
 -- to lower case. Moments are cut to whole milliseconds when written, since that is what the wire can say.
@@ -80,11 +77,11 @@ create table members (
     username  text        not null collate "C",
     seq       bigint      not null,
     joined_at timestamptz not null default date_trunc('milliseconds', now()),
+    primary key (app, chatroom, username) include (seq),
     foreign key (app, chatroom) references chatrooms
 );
 create unique index members_by_seq on members (app, chatroom, seq) include (username);
 create index members_by_user on members (app, username, joined_at, chatroom);
-alter table members add primary key (app, chatroom, username);
 
 -- How many members there are in each thousand of seq, empty ones left out: finds the page of any number without
 -- counting the members before it.
@@ -117,11 +114,11 @@ create table whitelist (
     chatroom text    not null collate "C",
     username text    not null collate "C",
     seq      bigint  not null,
+    primary key (app, chatroom, username),
     constraint whitelisted_is_member
         foreign key (app, chatroom, username) references members on delete cascade
 );
 create unique index whitelist_by_seq on whitelist (app, chatroom, seq) include (username);
-alter table whitelist add primary key (app, chatroom, username);
 
 -- Blocked users are not members; the room's lock keeps the two apart.
 create table blocks (
@@ -129,11 +126,11 @@ create table blocks (
     chatroom text    not null collate "C",
     username text    not null collate "C",
     seq      bigint  not null,
+    primary key (app, chatroom, username),
     foreign key (app, chatroom) references chatrooms
 );
 create unique index blocks_by_seq on blocks (app, chatroom, seq) include (username);
 create index blocks_by_user on blocks (app, username, chatroom);
-alter table blocks add primary key (app, chatroom, username);
 
 -- Timed mutes. No key to members: a mute outlives leaving and joining again. `ends_at` is the truth, whether or not
 -- the row has been swept since; a permanent mute ends at 2117-01-01 00:00 +08:00.
@@ -143,6 +140,7 @@ create table mutes (
     username text        not null collate "C",
     seq      bigint      not null,
     ends_at  timestamptz not null,
+    primary key (app, chatroom, username),
     foreign key (app, chatroom) references chatrooms
 );
 create unique index mutes_by_seq on mutes (app, chatroom, seq) include (username, ends_at);
@@ -150,7 +148,6 @@ create index mutes_by_user on mutes (app, username, chatroom);
 -- Which rooms have ended mutes, and which mutes of a room have ended.
 create index mutes_by_end on mutes (ends_at) include (app, chatroom);
 create index mutes_by_room_end on mutes (app, chatroom, ends_at);
-alter table mutes add primary key (app, chatroom, username);
 
 -- What a room's people attach to it: at most 100 texts by name.
 create table attributes (
@@ -166,3 +163,12 @@ create table attributes (
         foreign key (app, chatroom, leaves_with) references members on delete cascade
 );
 create index attributes_by_leaver on attributes (app, chatroom, leaves_with) where leaves_with is not null;
+
+-- Most rooms are small, and a few are very large. The planner knows only the average, and would take a large room for
+-- one of three members: then reading all of it looks as cheap as looking a few up. These make it expect the worst: one
+-- app, and few rooms that share all the rows.
+alter table members       alter app set (n_distinct = 1), alter chatroom set (n_distinct = 50);
+alter table member_counts alter app set (n_distinct = 1), alter chatroom set (n_distinct = 50);
+alter table whitelist     alter app set (n_distinct = 1), alter chatroom set (n_distinct = 50);
+alter table blocks        alter app set (n_distinct = 1), alter chatroom set (n_distinct = 50);
+alter table mutes         alter app set (n_distinct = 1), alter chatroom set (n_distinct = 50);

@@ -5,7 +5,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::chatroom::{Db, rooms, users};
+use crate::chatroom::{Db, departures, rooms};
 use crate::config::Sweep;
 use crate::error::Error;
 
@@ -49,11 +49,11 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
             }
         }
     }
-    for user in users::deleted(db, FOUND_AT_ONCE).await? {
+    for user in departures::deleted(db, FOUND_AT_ONCE).await? {
         if stop.is_cancelled() {
             return Ok(removed);
         }
-        match users::forget(db, &user, batch as usize).await {
+        match departures::forget(db, &user, batch as usize).await {
             Ok(rooms) => removed += rooms as u64,
             Err(error) => {
                 failure.get_or_insert(error);

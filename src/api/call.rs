@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::State;
 use super::body::Body;
-use super::reply::{Params, Reply, UserReply};
+use super::paging::Params;
 use crate::chatroom::apps::App;
 use crate::chatroom::{Names, RoomKey, rooms};
 use crate::config::Rules;
@@ -204,16 +204,6 @@ impl Call {
     /// The query string, as it is to be echoed and asked.
     pub fn params(&self) -> Params {
         Params::parse(self.http.query_string())
-    }
-
-    /// The success of a call around rooms.
-    pub fn reply<D>(self, data: D) -> Reply<D> {
-        Reply::new(self, data)
-    }
-
-    /// The success of a call around users.
-    pub fn user_reply<E>(self, entities: Vec<E>) -> UserReply<E> {
-        UserReply::new(self, entities)
     }
 
     /// The request as it came in.

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::reply::Params;
+use super::paging::Params;
 use crate::error::Error;
 
 /// How much of the seal is kept, in bytes.

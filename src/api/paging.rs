@@ -1,6 +1,50 @@
-//! Pages, as lists are asked for them: by number, or by a cursor and a limit.
+//! The query string, and the pages that it asks for: by number, or by a cursor and a limit.
 
-use super::reply::Params;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+/// The query string: keys in the seed's order, each with all its values, as texts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Params(Vec<(String, Vec<String>)>);
+
+impl Params {
+    /// Reads a query string; there is none that cannot be read.
+    pub fn parse(query: &str) -> Self {
+        let mut params: Vec<(String, Vec<String>)> = Vec::new();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            match params.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, values)) => values.push(value.into_owned()),
+                None => params.push((key.into_owned(), vec![value.into_owned()])),
+            }
+        }
+        params.sort_by_key(|(key, _)| match key.as_str() {
+            "pagesize" => 0,
+            "pagenum" => 1,
+            _ => 2,
+        });
+        Self(params)
+    }
+
+    /// The first value of a key.
+    pub fn first(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == key).and_then(|(_, values)| values.first()).map(String::as_str)
+    }
+
+    /// Whether there was no query string.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Params {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, values) in &self.0 {
+            map.serialize_entry(key, values)?;
+        }
+        map.end()
+    }
+}
 
 /// The largest page, and the one served where no size is named.
 const MAX_PAGE_SIZE: u64 = 1000;
@@ -67,5 +111,13 @@ mod tests {
         ] {
             assert_eq!(Page::of(&Params::parse(query)), Page { skip, size }, "{query}");
         }
+    }
+
+    #[test]
+    fn params_are_echoed_as_lists_of_texts_in_the_seeds_order() {
+        let echo = |query| serde_json::to_string(&Params::parse(query)).expect("JSON");
+        assert_eq!(echo("pagenum=2&pagesize=2"), r#"{"pagesize":["2"],"pagenum":["2"]}"#);
+        assert_eq!(echo("b=1&a=%E5%BC%A0&pagenum=x&b=2"), r#"{"pagenum":["x"],"b":["1","2"],"a":["张"]}"#);
+        assert!(Params::parse("").is_empty());
     }
 }

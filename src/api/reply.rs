@@ -10,13 +10,25 @@ use actix_web::http::StatusCode;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
-use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::State;
 use super::call::Call;
+use super::paging::Params;
 use crate::error::Error;
+
+impl Call {
+    /// The success of a call around rooms.
+    pub fn reply<D>(self, data: D) -> Reply<D> {
+        Reply { call: self, action: None, data, count: None, cursor: None }
+    }
+
+    /// The success of a call around users.
+    pub fn user_reply<E>(self, entities: Vec<E>) -> UserReply<E> {
+        UserReply { call: self, entities, data: None, is_read: false, cursor: None }
+    }
+}
 
 /// The success of a call around rooms.
 pub struct Reply<D> {
@@ -28,10 +40,6 @@ pub struct Reply<D> {
 }
 
 impl<D> Reply<D> {
-    pub(super) fn new(call: Call, data: D) -> Self {
-        Self { call, action: None, data, count: None, cursor: None }
-    }
-
     /// Adds how many elements the answer has.
     pub fn count(mut self, count: usize) -> Self {
         self.count = Some(count);
@@ -85,10 +93,6 @@ pub struct UserReply<E, D = ()> {
 }
 
 impl<E> UserReply<E> {
-    pub(super) fn new(call: Call, entities: Vec<E>) -> Self {
-        Self { call, entities, data: None, is_read: false, cursor: None }
-    }
-
     /// Adds what could not be done.
     pub fn data<D>(self, data: D) -> UserReply<E, D> {
         UserReply { call: self.call, entities: self.entities, data: Some(data), is_read: self.is_read, cursor: self.cursor }
@@ -156,49 +160,6 @@ struct Envelope<'a, E, D> {
     count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
-}
-
-/// The query string: keys in the seed's order, each with all its values, as texts.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Params(Vec<(String, Vec<String>)>);
-
-impl Params {
-    /// Reads a query string; there is none that cannot be read.
-    pub fn parse(query: &str) -> Self {
-        let mut params: Vec<(String, Vec<String>)> = Vec::new();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            match params.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, values)) => values.push(value.into_owned()),
-                None => params.push((key.into_owned(), vec![value.into_owned()])),
-            }
-        }
-        params.sort_by_key(|(key, _)| match key.as_str() {
-            "pagesize" => 0,
-            "pagenum" => 1,
-            _ => 2,
-        });
-        Self(params)
-    }
-
-    /// The first value of a key.
-    pub fn first(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == key).and_then(|(_, values)| values.first()).map(String::as_str)
-    }
-
-    /// Whether there was no query string.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for Params {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, values) in &self.0 {
-            map.serialize_entry(key, values)?;
-        }
-        map.end()
-    }
 }
 
 #[derive(Serialize)]
@@ -271,17 +232,4 @@ pub async fn write_errors<B: MessageBody>(
 /// This moment, in Unix milliseconds.
 pub(super) fn now_ms() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn params_are_echoed_as_lists_of_texts_in_the_seeds_order() {
-        let echo = |query| serde_json::to_string(&Params::parse(query)).expect("JSON");
-        assert_eq!(echo("pagenum=2&pagesize=2"), r#"{"pagesize":["2"],"pagenum":["2"]}"#);
-        assert_eq!(echo("b=1&a=%E5%BC%A0&pagenum=x&b=2"), r#"{"pagenum":["x"],"b":["1","2"],"a":["张"]}"#);
-        assert!(Params::parse("").is_empty());
-    }
 }

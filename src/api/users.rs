@@ -14,6 +14,7 @@ use super::body::Body;
 use super::call::Call;
 use super::paging::{self, Page};
 use super::reply::{Reply, UserReply, now_ms};
+use crate::chatroom::departures;
 use crate::chatroom::users::{self, Registration, User};
 use crate::chatroom::{MAX_NAME_BYTES, Names, is_username, unix_ms};
 use crate::error::Error;
@@ -181,7 +182,7 @@ async fn get(call: Call) -> Result<UserReply<Entity>, Error> {
 
 /// U5: the user goes, with the rooms that the user owns and every standing in others.
 async fn delete(call: Call) -> Result<UserReply<Entity>, Error> {
-    let deleted = users::delete(&call.state.db, call.app.id, &call.user()).await?;
+    let deleted = departures::delete(&call.state.db, call.app.id, &call.user()).await?;
     if deleted.is_empty() {
         return Err(Error::AccountNotFound);
     }
@@ -202,7 +203,7 @@ async fn list(call: Call) -> Result<UserReply<Entity>, Error> {
 async fn delete_several(call: Call) -> Result<UserReply<Entity>, Error> {
     let (users, cursor) = page(&call).await?;
     let names = Names::new(users.into_iter().map(|user| user.username));
-    let deleted = users::delete(&call.state.db, call.app.id, &names).await?;
+    let deleted = departures::delete(&call.state.db, call.app.id, &names).await?;
     Ok(call.user_reply(entities(deleted)).cursor(cursor))
 }
 

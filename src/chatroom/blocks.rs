@@ -100,13 +100,7 @@ pub async fn unblock(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<bool>,
 pub(super) async fn delete(change: &mut Change, users: &[String]) -> Result<Vec<String>, Error> {
     let key = change.key.clone();
     Ok(sqlx::query_scalar!(
-        "delete from blocks where app = $1 and chatroom = $2 and ctid = any(array(
-             select found.ctid from unnest($3::text[]) given (username)
-             cross join lateral (
-                 select ctid from blocks where app = $1 and chatroom = $2 and blocks.username = given.username limit 1
-             ) found
-         ))
-         returning username",
+        "delete from blocks where app = $1 and chatroom = $2 and username = any($3::text[]) returning username",
         key.app,
         key.id(),
         users,

@@ -15,7 +15,7 @@ use crate::error::Error;
 const CHANGES_AT_ONCE: usize = 2;
 
 /// How long the turns of a room that nobody changes are remembered.
-const TURNS_LIFE: Duration = Duration::from_secs(60);
+const TURNS_LIFE: Duration = Duration::from_mins(1);
 
 /// Most rooms whose turns are remembered. One that is forgotten too early is only less fair: its lock is PostgreSQL's.
 const TURNS_REMEMBERED: u64 = 100_000;

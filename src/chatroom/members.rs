@@ -274,12 +274,7 @@ pub(super) async fn delete(change: &mut Change, leavers: &[String]) -> Result<()
     let gone = sqlx::query_scalar!(
         r#"
         with leavers as (
-            delete from members where app = $1 and chatroom = $2 and ctid = any(array(
-                select found.ctid from unnest($3::text[]) given (username)
-                cross join lateral (
-                    select ctid from members where app = $1 and chatroom = $2 and members.username = given.username limit 1
-                ) found
-            ))
+            delete from members where app = $1 and chatroom = $2 and username = any($3::text[])
             returning seq
         ),
         gone as (select seq / 1000 as thousand, count(*) as number from leavers group by seq / 1000),
@@ -306,8 +301,8 @@ pub(super) async fn delete(change: &mut Change, leavers: &[String]) -> Result<()
 /// Removes up to `batch` members of a deleted room, its owner excepted, and returns how many it were.
 pub(super) async fn purge(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<u64, Error> {
     let gone = sqlx::query!(
-        "delete from members where app = $1 and chatroom = $2 and ctid = any(array(
-             select ctid from members
+        "delete from members where app = $1 and chatroom = $2 and username = any(array(
+             select username from members
              where app = $1 and chatroom = $2
                and username <> (select owner from chatrooms where app = $1 and id = $2)
              order by seq limit $3

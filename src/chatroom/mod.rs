@@ -11,6 +11,7 @@ pub mod attributes;
 pub mod blocks;
 pub mod change;
 pub mod db;
+pub mod departures;
 pub mod members;
 pub mod mutes;
 pub mod rooms;

@@ -139,15 +139,8 @@ pub async fn unmute(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<bool>, 
 pub(super) async fn delete(change: &mut Change, users: &[String]) -> Result<Vec<String>, Error> {
     let key = change.key.clone();
     let rows = sqlx::query!(
-        r#"
-        delete from mutes where app = $1 and chatroom = $2 and ctid = any(array(
-            select found.ctid from unnest($3::text[]) given (username)
-            cross join lateral (
-                select ctid from mutes where app = $1 and chatroom = $2 and mutes.username = given.username limit 1
-            ) found
-        ))
-        returning username, ends_at > statement_timestamp() as "in_force!"
-        "#,
+        r#"delete from mutes where app = $1 and chatroom = $2 and username = any($3::text[])
+           returning username, ends_at > statement_timestamp() as "in_force!""#,
         key.app,
         key.id(),
         users,
@@ -161,13 +154,8 @@ pub(super) async fn delete(change: &mut Change, users: &[String]) -> Result<Vec<
 async fn sweep_named(change: &mut Change, users: &[String]) -> Result<(), Error> {
     let key = change.key.clone();
     sqlx::query!(
-        "delete from mutes where app = $1 and chatroom = $2 and ctid = any(array(
-             select found.ctid from unnest($3::text[]) given (username)
-             cross join lateral (
-                 select ctid, ends_at from mutes where app = $1 and chatroom = $2 and mutes.username = given.username limit 1
-             ) found
-             where found.ends_at <= statement_timestamp()
-         ))",
+        "delete from mutes
+         where app = $1 and chatroom = $2 and username = any($3::text[]) and ends_at <= statement_timestamp()",
         key.app,
         key.id(),
         users,
@@ -212,12 +200,11 @@ pub async fn due(db: &Db, batch: i64) -> Result<Due, Error> {
 /// is changing the room at the moment, and `wait` was not asked for.
 pub async fn sweep(db: &Db, key: &RoomKey, batch: i64, wait: bool) -> Result<Option<u64>, Error> {
     let act = async |change: &mut Change| {
-        // By all columns of one index, and in its order: no other index can look better, whatever the statistics say.
         let gone = sqlx::query!(
-            "delete from mutes where app = $1 and chatroom = $2 and ctid = any(array(
-                 select ctid from mutes
+            "delete from mutes where app = $1 and chatroom = $2 and username = any(array(
+                 select username from mutes
                  where app = $1 and chatroom = $2 and ends_at <= statement_timestamp()
-                 order by app, chatroom, ends_at limit $3
+                 order by ends_at limit $3
              ))",
             key.app,
             key.id(),

@@ -212,13 +212,16 @@ pub async fn list(db: &Db, app: i32, after: Option<(OffsetDateTime, String)>, si
     .await?)
 }
 
-/// Reads `size` rooms of an app, the newest first, the first `skip` left out.
+/// Reads `size` rooms of an app, the newest first, the first `skip` left out; those are passed over in the index alone.
 pub async fn list_by_number(db: &Db, app: i32, skip: i64, size: i64) -> Result<Vec<Summary>, Error> {
     Ok(sqlx::query_as!(
         Summary,
         "select id, name, owner, member_count, created_at from chatrooms
-         where app = $1 and deleted_at is null
-         order by created_at desc, id desc offset $2 limit $3",
+         where app = $1 and id = any(array(
+             select id from chatrooms where app = $1 and deleted_at is null
+             order by created_at desc, id desc offset $2 limit $3
+         ))
+         order by created_at desc, id desc",
         app,
         skip,
         size,
@@ -353,8 +356,8 @@ pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
     }
     let mut gone = members::purge(&mut transaction, key, batch).await?;
     gone += sqlx::query!(
-        "delete from blocks where app = $1 and chatroom = $2 and ctid = any(array(
-             select ctid from blocks where app = $1 and chatroom = $2 order by seq limit $3
+        "delete from blocks where app = $1 and chatroom = $2 and username = any(array(
+             select username from blocks where app = $1 and chatroom = $2 order by seq limit $3
          ))",
         key.app,
         key.id(),
@@ -364,8 +367,8 @@ pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
     .await?
     .rows_affected();
     gone += sqlx::query!(
-        "delete from mutes where app = $1 and chatroom = $2 and ctid = any(array(
-             select ctid from mutes where app = $1 and chatroom = $2 order by seq limit $3
+        "delete from mutes where app = $1 and chatroom = $2 and username = any(array(
+             select username from mutes where app = $1 and chatroom = $2 order by seq limit $3
          ))",
         key.app,
         key.id(),

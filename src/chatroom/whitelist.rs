@@ -57,12 +57,7 @@ pub async fn remove(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<bool>, 
 pub(super) async fn delete(change: &mut Change, users: &[String]) -> Result<(), Error> {
     let key = change.key.clone();
     sqlx::query!(
-        "delete from whitelist where app = $1 and chatroom = $2 and ctid = any(array(
-             select found.ctid from unnest($3::text[]) given (username)
-             cross join lateral (
-                 select ctid from whitelist where app = $1 and chatroom = $2 and whitelist.username = given.username limit 1
-             ) found
-         ))",
+        "delete from whitelist where app = $1 and chatroom = $2 and username = any($3::text[])",
         key.app,
         key.id(),
         users,

@@ -365,7 +365,7 @@ async fn whoever_is_given_a_name_again_keeps_what_is_theirs() {
         .execute(&app.db)
         .await
         .expect("marked");
-    let deleted = roomward::chatroom::users::deleted(&Db::new(app.db.clone()), 1000).await.expect("a list");
+    let deleted = roomward::chatroom::departures::deleted(&Db::new(app.db.clone()), 1000).await.expect("a list");
     eventually("one caller has finished", || async {
         app.post_json("/users", json!({"username": "bob", "password": "x"})).await.status == 200
     })
@@ -373,7 +373,7 @@ async fn whoever_is_given_a_name_again_keeps_what_is_theirs() {
     app.post(&format!("/chatrooms/{room}/users/bob")).await;
     let owned = app.room("bob", &[]).await;
     for user in &deleted {
-        roomward::chatroom::users::forget(&Db::new(app.db.clone()), user, 1000).await.expect("nothing to do");
+        roomward::chatroom::departures::forget(&Db::new(app.db.clone()), user, 1000).await.expect("nothing to do");
     }
     assert_eq!(app.members(&room).await, ["ann", "bob"]);
     assert_eq!(app.members(&owned).await, ["bob"]);
