@@ -81,7 +81,7 @@ create table members (
     foreign key (app, chatroom) references chatrooms
 );
 create unique index members_by_seq on members (app, chatroom, seq) include (username);
-create index members_by_user on members (app, username, joined_at, chatroom);
+create index members_by_user on members (app, username, chatroom) include (joined_at);
 
 -- How many members there are in each thousand of seq, empty ones left out: finds the page of any number without
 -- counting the members before it.

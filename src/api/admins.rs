@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::at;
 use super::call::Call;
+use super::paging;
 use super::reply::Reply;
-use crate::chatroom::admins;
+use crate::chatroom::{Slice, admins};
 use crate::error::Error;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -15,8 +16,14 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/chatrooms/{chatroom_id}/admin/{usernames}").route(web::delete().to(demote)));
 }
 
-/// E6: the admins, in the order in which they became so.
+/// E6: the admins, in the order in which they became so; all of them, or by cursor where a limit or a cursor is named.
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
+    if paging::is_by_cursor(&call.params()) {
+        let asked = call.slice("admins")?;
+        let Slice { entries, next } = admins::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let count = entries.len();
+        return Ok(call.reply(entries).count(count).next(&asked, next));
+    }
     let admins = admins::list(&call.state.db, &call.room()).await?;
     let count = admins.len();
     Ok(call.reply(admins).count(count))

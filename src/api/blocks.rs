@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::at;
 use super::call::Call;
+use super::paging;
 use super::reply::Reply;
 use crate::chatroom::blocks::{self, Blocked};
-use crate::chatroom::{Names, RoomKey};
+use crate::chatroom::{Names, RoomKey, Slice};
 use crate::error::Error;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -21,8 +22,14 @@ pub fn routes(config: &mut ServiceConfig) {
         );
 }
 
-/// E9: the blocked users, in the order in which they were blocked.
+/// E9: the blocked users, in the order in which they were blocked; all of them, or by cursor.
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
+    if paging::is_by_cursor(&call.params()) {
+        let asked = call.slice("blocks")?;
+        let Slice { entries, next } = blocks::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let count = entries.len();
+        return Ok(call.reply(entries).count(count).next(&asked, next));
+    }
     let blocks = blocks::list(&call.state.db, &call.room()).await?;
     let count = blocks.len();
     Ok(call.reply(blocks).count(count))

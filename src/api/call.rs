@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::State;
 use super::body::Body;
-use super::paging::Params;
+use super::paging::{self, Params};
 use crate::chatroom::apps::App;
 use crate::chatroom::{Names, RoomKey, rooms};
 use crate::config::Rules;
@@ -36,6 +36,16 @@ pub struct Visit {
 
 /// A request with a good token of the app that it is for.
 pub struct Call(Visit);
+
+/// A page by cursor that is asked for.
+pub struct SliceAsked {
+    /// The list, as its cursors know it.
+    pub scope: String,
+    /// The place behind which the page begins.
+    pub after: Option<i64>,
+    /// How many entries it has at most.
+    pub limit: i64,
+}
 
 /// The parts of a path that differ from call to call, decoded once.
 #[derive(Deserialize)]
@@ -199,6 +209,15 @@ impl Call {
     /// That none of `users` is in the room (or on the list that was meant).
     pub fn not_members(&self, users: Vec<String>) -> Error {
         Error::NotMembers { users, status: self.rules.non_member_status }
+    }
+
+    /// Where the page by cursor of the room's list of that name begins, how many entries it has at most, and what the
+    /// cursor of the next one is called by.
+    pub fn slice(&self, list: &str) -> Result<SliceAsked, Error> {
+        let (room, params) = (self.room(), self.params());
+        let scope = format!("{list}/{}/{}", room.app, room.given());
+        let after = self.state.cursors.read(&scope, &params)?;
+        Ok(SliceAsked { scope, after, limit: paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT) })
     }
 
     /// The query string, as it is to be echoed and asked.

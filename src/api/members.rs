@@ -9,7 +9,7 @@ use super::call::Call;
 use super::paging::{self, Page};
 use super::reply::Reply;
 use crate::chatroom::members::{self, Added, Order, Removed};
-use crate::chatroom::{Names, RoomKey};
+use crate::chatroom::{Names, RoomKey, Slice};
 use crate::config::AddExistingMember;
 use crate::error::Error;
 
@@ -38,8 +38,7 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
     let http = call.http().clone();
     let params = call.params();
     let by_number = params.first("pagenum").is_some() || params.first("pagesize").is_some();
-    let by_cursor = params.first("limit").is_some() || params.first("cursor").is_some();
-    if params.first("version") == Some("v3") || (by_cursor && !by_number) {
+    if params.first("version") == Some("v3") || (paging::is_by_cursor(&params) && !by_number) {
         return Ok(list_by_cursor(call).await?.respond_to(&http));
     }
     let page = Page::of(&params);
@@ -51,19 +50,12 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
 
 /// The second form: names only, the owner left out, the latest first unless `sort=asc`.
 async fn list_by_cursor(call: Call) -> Result<Reply<Vec<String>>, Error> {
-    let (room, params) = (call.room(), call.params());
-    let order = if params.first("sort") == Some("asc") { Order::Oldest } else { Order::Newest };
-    let scope = format!("members/{}/{}/{order:?}", room.app, room.given());
-    let after = call.state.cursors.read(&scope, &params)?;
-    let limit = paging::limit(&params, MAX_MEMBERS, MAX_MEMBERS);
-    let members::Slice { members, next } = members::slice(&call.state.db, &room, order, after, limit).await?;
-    let next = next.map(|place| call.state.cursors.write(&scope, &place));
-    let count = members.len();
-    Ok(call.reply(members).count(count).cursor(next))
+    let order = if call.params().first("sort") == Some("asc") { Order::Oldest } else { Order::Newest };
+    let asked = call.slice(if order == Order::Oldest { "members" } else { "members/newest" })?;
+    let Slice { entries, next } = members::slice(&call.state.db, &call.room(), order, asked.after, asked.limit).await?;
+    let count = entries.len();
+    Ok(call.reply(entries).count(count).next(&asked, next))
 }
-
-/// The most members that a page by cursor has, and how many it has where no limit is named.
-const MAX_MEMBERS: i64 = 1000;
 
 #[derive(Serialize)]
 struct AddedOne {

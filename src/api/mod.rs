@@ -18,6 +18,8 @@ mod chatrooms;
 mod health;
 mod members;
 mod mutes;
+mod speech;
+mod standing;
 mod super_admins;
 mod tokens;
 mod users;
@@ -89,6 +91,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(blocks::routes)
                 .configure(whitelist::routes)
                 .configure(mutes::routes)
+                .configure(speech::routes)
+                .configure(standing::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)
                 .configure(chatrooms::routes)

@@ -7,9 +7,10 @@ use serde::Serialize;
 use super::at;
 use super::body::Body;
 use super::call::Call;
+use super::paging;
 use super::reply::Reply;
-use crate::chatroom::mutes::{self, PERMANENT_MS, Strangers};
-use crate::chatroom::{rooms, unix_ms};
+use crate::chatroom::mutes::{self, Mute, PERMANENT_MS, Strangers};
+use crate::chatroom::{Slice, rooms, unix_ms};
 use crate::error::Error;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -26,11 +27,21 @@ struct Muted {
     user: String,
 }
 
-/// E18: the mutes in force. No `count` here.
+impl From<Mute> for Muted {
+    fn from(mute: Mute) -> Self {
+        Self { expire: unix_ms(mute.ends_at), user: mute.username }
+    }
+}
+
+/// E18: the mutes in force; all of them, or by cursor. No `count` here.
 async fn list(call: Call) -> Result<Reply<Vec<Muted>>, Error> {
+    if paging::is_by_cursor(&call.params()) {
+        let asked = call.slice("mutes")?;
+        let Slice { entries, next } = mutes::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        return Ok(call.reply(entries.into_iter().map(Muted::from).collect()).next(&asked, next));
+    }
     let mutes = mutes::list(&call.state.db, &call.room()).await?;
-    let mutes = mutes.into_iter().map(|mute| Muted { expire: unix_ms(mute.ends_at), user: mute.username }).collect();
-    Ok(call.reply(mutes))
+    Ok(call.reply(mutes.into_iter().map(Muted::from).collect()))
 }
 
 #[derive(Serialize)]
@@ -50,7 +61,7 @@ async fn mute(call: Call) -> Result<Reply<Vec<MuteResult>>, Error> {
     match mutes::mute(&call.state.db, &call.room(), &names, duration_ms, limit).await? {
         Err(Strangers(strangers)) => Err(call.not_members(strangers)),
         Ok(mutes) => {
-            let result = |mute: mutes::Mute| MuteResult { result: true, expire: unix_ms(mute.ends_at), user: mute.username };
+            let result = |mute: Mute| MuteResult { result: true, expire: unix_ms(mute.ends_at), user: mute.username };
             Ok(call.reply(mutes.into_iter().map(result).collect()))
         }
     }

@@ -79,6 +79,14 @@ impl Page {
     }
 }
 
+/// The most entries that a page by cursor has, and how many it has where no limit is named.
+pub const MAX_LIMIT: i64 = 1000;
+
+/// Whether a list is asked for by cursor: with a `limit`, a `cursor`, or both.
+pub fn is_by_cursor(params: &Params) -> bool {
+    params.first("limit").is_some() || params.first("cursor").is_some()
+}
+
 /// How many entries a page by cursor has: `limit`, but at most `max`. No value is an error: what makes no sense counts
 /// as absent.
 pub fn limit(params: &Params, default: i64, max: i64) -> i64 {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::State;
-use super::call::Call;
+use super::call::{Call, SliceAsked};
 use super::paging::Params;
 use crate::error::Error;
 
@@ -50,6 +50,12 @@ impl<D> Reply<D> {
     pub fn cursor(mut self, cursor: Option<String>) -> Self {
         self.cursor = cursor;
         self
+    }
+
+    /// The same, from the place where a page of a room's list has ended.
+    pub fn next(self, asked: &SliceAsked, next: Option<i64>) -> Self {
+        let cursor = next.map(|place| self.call.state.cursors.write(&asked.scope, &place));
+        self.cursor(cursor)
     }
 
     /// Names another action than the HTTP method.

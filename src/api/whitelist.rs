@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::at;
 use super::call::Call;
+use super::paging;
 use super::reply::Reply;
 use crate::chatroom::whitelist;
-use crate::chatroom::{Names, RoomKey};
+use crate::chatroom::{Names, RoomKey, Slice};
 use crate::error::Error;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -18,8 +19,14 @@ pub fn routes(config: &mut ServiceConfig) {
         );
 }
 
-/// E14: the users on the list, in the order in which they were put there.
+/// E14: the users on the list, in the order in which they were put there; all of them, or by cursor.
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
+    if paging::is_by_cursor(&call.params()) {
+        let asked = call.slice("whitelist")?;
+        let Slice { entries, next } = whitelist::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let count = entries.len();
+        return Ok(call.reply(entries).count(count).next(&asked, next));
+    }
     let whitelist = whitelist::list(&call.state.db, &call.room()).await?;
     let count = whitelist.len();
     Ok(call.reply(whitelist).count(count))

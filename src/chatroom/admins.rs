@@ -1,7 +1,7 @@
 //! The admins of a room: members whom the owner has made so. The owner is none of them.
 
 use super::change::{Change, change};
-use super::{Db, Names, RoomKey, users};
+use super::{Db, Names, RoomKey, Slice, users};
 use crate::error::Error;
 
 /// The most admins that a room has.
@@ -22,6 +22,29 @@ pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<String>, Error> {
     .fetch_optional(db.pool())
     .await?
     .ok_or_else(|| key.not_found())
+}
+
+/// Reads `size` of them who were promoted after the place `after`. However far that is, the cost is the same.
+pub async fn slice(db: &Db, key: &RoomKey, after: Option<i64>, size: i64) -> Result<Slice<String>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select page.seq as "seq?", page.username as "username?"
+        from chatrooms left join lateral (
+            select seq, username from admins
+            where admins.app = $1 and admins.chatroom = $2 and seq > $3
+            order by seq limit $4
+        ) page on true
+        where app = $1 and id = $2 and deleted_at is null
+        order by page.seq
+        "#,
+        key.app,
+        key.id(),
+        after.unwrap_or(0),
+        size + 1,
+    )
+    .fetch_all(db.pool())
+    .await?;
+    Slice::new(rows.into_iter().map(|row| (row.seq, row.username)).collect(), size).ok_or_else(|| key.not_found())
 }
 
 /// Makes a member an admin. For the owner and for an admin there is nothing to do.

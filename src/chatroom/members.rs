@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::change::{Change, change};
-use super::{Db, Names, RoomKey, users};
+use super::{Db, Names, RoomKey, Slice, users};
 use crate::error::Error;
 
 /// A page of the member list: the owner first, then everyone else in the order in which they came.
@@ -79,14 +79,6 @@ async fn later_page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Opti
     Ok(members.map(|members| Page { owner: None, members }))
 }
 
-/// Members besides the owner, on one side of a place in the order in which they came.
-pub struct Slice {
-    /// Their names.
-    pub members: Vec<String>,
-    /// The place of the last of them, if more follow.
-    pub next: Option<i64>,
-}
-
 /// The order in which members are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -96,61 +88,53 @@ pub enum Order {
     Newest,
 }
 
-/// Reads `size` members who come behind the place `after`. However far that is, the cost is the same.
-pub async fn slice(db: &Db, key: &RoomKey, order: Order, after: Option<i64>, size: i64) -> Result<Slice, Error> {
-    // One more than asked for tells whether more follow.
-    let (mut seqs, mut members) = match order {
-        Order::Oldest => {
-            let rows = sqlx::query!(
-                r#"
-                select page.seq as "seq?", page.username as "username?"
-                from chatrooms left join lateral (
-                    select seq, username from members
-                    where members.app = $1 and members.chatroom = $2 and username <> owner and seq > $3
-                    order by seq limit $4
-                ) page on true
-                where app = $1 and id = $2 and deleted_at is null
-                order by page.seq
-                "#,
-                key.app,
-                key.id(),
-                after.unwrap_or(0),
-                size + 1,
-            )
-            .fetch_all(db.pool())
-            .await?;
-            rows.into_iter().map(|row| (row.seq, row.username)).unzip::<_, _, Vec<_>, Vec<_>>()
-        }
-        Order::Newest => {
-            let rows = sqlx::query!(
-                r#"
-                select page.seq as "seq?", page.username as "username?"
-                from chatrooms left join lateral (
-                    select seq, username from members
-                    where members.app = $1 and members.chatroom = $2 and username <> owner and seq < $3
-                    order by seq desc limit $4
-                ) page on true
-                where app = $1 and id = $2 and deleted_at is null
-                order by page.seq desc
-                "#,
-                key.app,
-                key.id(),
-                after.unwrap_or(i64::MAX),
-                size + 1,
-            )
-            .fetch_all(db.pool())
-            .await?;
-            rows.into_iter().map(|row| (row.seq, row.username)).unzip()
-        }
+/// Reads `size` members besides the owner who come behind the place `after`. However far that is, the cost is the same.
+pub async fn slice(db: &Db, key: &RoomKey, order: Order, after: Option<i64>, size: i64) -> Result<Slice<String>, Error> {
+    let rows: Vec<(Option<i64>, Option<String>)> = match order {
+        Order::Oldest => sqlx::query!(
+            r#"
+            select page.seq as "seq?", page.username as "username?"
+            from chatrooms left join lateral (
+                select seq, username from members
+                where members.app = $1 and members.chatroom = $2 and username <> owner and seq > $3
+                order by seq limit $4
+            ) page on true
+            where app = $1 and id = $2 and deleted_at is null
+            order by page.seq
+            "#,
+            key.app,
+            key.id(),
+            after.unwrap_or(0),
+            size + 1,
+        )
+        .fetch_all(db.pool())
+        .await?
+        .into_iter()
+        .map(|row| (row.seq, row.username))
+        .collect(),
+        Order::Newest => sqlx::query!(
+            r#"
+            select page.seq as "seq?", page.username as "username?"
+            from chatrooms left join lateral (
+                select seq, username from members
+                where members.app = $1 and members.chatroom = $2 and username <> owner and seq < $3
+                order by seq desc limit $4
+            ) page on true
+            where app = $1 and id = $2 and deleted_at is null
+            order by page.seq desc
+            "#,
+            key.app,
+            key.id(),
+            after.unwrap_or(i64::MAX),
+            size + 1,
+        )
+        .fetch_all(db.pool())
+        .await?
+        .into_iter()
+        .map(|row| (row.seq, row.username))
+        .collect(),
     };
-    if seqs.is_empty() {
-        return Err(Error::RoomNotFoundOnRead { room: key.given().into() });
-    }
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let more = seqs.len() > size;
-    seqs.truncate(size);
-    members.truncate(size);
-    Ok(Slice { members: members.into_iter().flatten().collect(), next: seqs.last().copied().flatten().filter(|_| more) })
+    Slice::new(rows, size).ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })
 }
 
 /// What adding a user came to.

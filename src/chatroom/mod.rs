@@ -15,6 +15,8 @@ pub mod departures;
 pub mod members;
 pub mod mutes;
 pub mod rooms;
+pub mod speech;
+pub mod standing;
 pub mod super_admins;
 pub mod users;
 pub mod whitelist;
@@ -107,6 +109,30 @@ impl Names {
     /// Those of the names that satisfy `wanted`, told by their place.
     pub fn select(&self, wanted: impl Fn(usize) -> bool) -> Vec<String> {
         self.given.iter().enumerate().filter(|(place, _)| wanted(*place)).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// Some of a list, from one place in it to another.
+pub struct Slice<T> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// The place of the last of them, if more follow.
+    pub next: Option<i64>,
+}
+
+impl<T> Slice<T> {
+    /// The first `size` of `rows`, each with its place. One more than that tells whether more follow; rows without a
+    /// place only tell that the room exists. `None`: not even that.
+    fn new(rows: Vec<(Option<i64>, Option<T>)>, size: i64) -> Option<Self> {
+        if rows.is_empty() {
+            return None;
+        }
+        let mut rows: Vec<(i64, T)> = rows.into_iter().filter_map(|(place, entry)| Some((place?, entry?))).collect();
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let next = rows.last().map(|(place, _)| *place).filter(|_| more);
+        Some(Self { entries: rows.into_iter().map(|(_, entry)| entry).collect(), next })
     }
 }
 

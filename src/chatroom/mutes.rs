@@ -6,7 +6,7 @@
 use time::OffsetDateTime;
 
 use super::change::{Change, change, change_if_free};
-use super::{Db, Names, RoomKey, users};
+use super::{Db, Names, RoomKey, Slice, users};
 use crate::error::Error;
 
 /// The end of a mute without an end, in Unix milliseconds: 2117-01-01 00:00 +08:00. No mute ends later.
@@ -42,6 +42,31 @@ pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<Mute>, Error> {
     let mute =
         |(username, ends_at): (Option<String>, Option<OffsetDateTime>)| Some(Mute { username: username?, ends_at: ends_at? });
     Ok(rows.into_iter().filter_map(|row| mute((row.username, row.ends_at))).collect())
+}
+
+/// Reads `size` of them that began after the place `after`. However far that is, the cost is the same.
+pub async fn slice(db: &Db, key: &RoomKey, after: Option<i64>, size: i64) -> Result<Slice<Mute>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select page.seq as "seq?", page.username as "username?", page.ends_at as "ends_at?"
+        from chatrooms left join lateral (
+            select seq, username, ends_at from mutes
+            where mutes.app = $1 and mutes.chatroom = $2 and seq > $3 and ends_at > now()
+            order by seq limit $4
+        ) page on true
+        where app = $1 and id = $2 and deleted_at is null
+        order by page.seq
+        "#,
+        key.app,
+        key.id(),
+        after.unwrap_or(0),
+        size + 1,
+    )
+    .fetch_all(db.pool())
+    .await?;
+    let mute = |username: Option<String>, ends_at: Option<OffsetDateTime>| Some(Mute { username: username?, ends_at: ends_at? });
+    let rows = rows.into_iter().map(|row| (row.seq, mute(row.username, row.ends_at))).collect();
+    Slice::new(rows, size).ok_or_else(|| key.not_found())
 }
 
 /// Those who were to be muted but are not in the room.

@@ -272,8 +272,8 @@ pub struct JoinedRoom {
     pub name: String,
 }
 
-/// The rooms that a user is in, the latest joined first, the first `skip` left out; those are passed over in the index
-/// alone. Rooms that are being removed are few, and left out by name.
+/// The rooms that a user is in, the latest joined first, the first `skip` left out. Whatever the page, it costs a look at
+/// all of the user's rooms, in an index alone. Rooms that are being removed are few, and left out by name.
 pub async fn joined(db: &Db, app: i32, name: &Names, skip: i64, size: i64) -> Result<Vec<JoinedRoom>, Error> {
     let user = find(db, app, name).await?.ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })?;
     Ok(sqlx::query_as!(

@@ -1,7 +1,7 @@
 //! The whitelist of a room: members who may speak while the whole room is muted.
 
 use super::change::{Change, change};
-use super::{Db, Names, RoomKey};
+use super::{Db, Names, RoomKey, Slice};
 use crate::error::Error;
 
 /// The users on the list, in the order in which they were put there. The owner and admins need not be.
@@ -20,6 +20,29 @@ pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<String>, Error> {
     .fetch_optional(db.pool())
     .await?
     .ok_or_else(|| key.not_found())
+}
+
+/// Reads `size` of them who were put on the list after the place `after`. However far that is, the cost is the same.
+pub async fn slice(db: &Db, key: &RoomKey, after: Option<i64>, size: i64) -> Result<Slice<String>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select page.seq as "seq?", page.username as "username?"
+        from chatrooms left join lateral (
+            select seq, username from whitelist
+            where whitelist.app = $1 and whitelist.chatroom = $2 and seq > $3
+            order by seq limit $4
+        ) page on true
+        where app = $1 and id = $2 and deleted_at is null
+        order by page.seq
+        "#,
+        key.app,
+        key.id(),
+        after.unwrap_or(0),
+        size + 1,
+    )
+    .fetch_all(db.pool())
+    .await?;
+    Slice::new(rows.into_iter().map(|row| (row.seq, row.username)).collect(), size).ok_or_else(|| key.not_found())
 }
 
 /// Puts members on the list; who is a member, and so on the list from now on, is told place by place.

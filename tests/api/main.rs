@@ -22,6 +22,8 @@ mod page;
 mod protocol;
 mod recovery;
 mod sdk;
+mod speech;
+mod standing;
 mod super_admins;
 mod tenants;
 mod tokens;

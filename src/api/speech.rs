@@ -1,0 +1,65 @@
+//! May this user speak? `/chatrooms/{chatroom_id}/speak`: what a message gateway asks before it lets a message through.
+
+use actix_web::web::{self, ServiceConfig};
+use serde::Serialize;
+
+use super::at;
+use super::call::Call;
+use super::reply::Reply;
+use crate::chatroom::speech::{self, Layer, Verdict};
+use crate::chatroom::{Names, rooms, unix_ms};
+use crate::error::Error;
+
+/// The most users in one question.
+const MAX_BATCH: usize = 100;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/chatrooms/{chatroom_id}/users/{usernames}/speak").route(web::get().to(check_one)))
+        .service(at("/chatrooms/{chatroom_id}/speak").route(web::post().to(check_several)));
+}
+
+/// `layer` is the rule that decides; `until` the end of the mute, in Unix milliseconds, if that decides.
+#[derive(Serialize)]
+struct Speech {
+    user: String,
+    allowed: bool,
+    layer: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
+}
+
+impl From<Verdict> for Speech {
+    fn from(verdict: Verdict) -> Self {
+        let layer = match verdict.layer {
+            Layer::Blocked => "blocked",
+            Layer::NotMember => "not_member",
+            Layer::Owner => "owner",
+            Layer::Muted => "muted",
+            Layer::Admin => "admin",
+            Layer::Whitelist => "whitelist",
+            Layer::RoomMuted => "room_muted",
+            Layer::Member => "member",
+        };
+        Self { user: verdict.username, allowed: verdict.layer.allows(), layer, until: verdict.until.map(unix_ms) }
+    }
+}
+
+async fn check_one(call: Call) -> Result<Reply<Option<Speech>>, Error> {
+    let verdict = speech::check(&call.state.db, &call.room(), &call.single_user()?).await?.into_iter().next();
+    Ok(call.reply(verdict.map(Speech::from)))
+}
+
+async fn check_several(call: Call) -> Result<Reply<Vec<Speech>>, Error> {
+    let mut names = call.body()?.texts("usernames")?;
+    names.retain(|name| !name.is_empty());
+    if names.is_empty() {
+        return Err(Error::missing("usernames"));
+    }
+    if names.len() > MAX_BATCH {
+        rooms::require(&call.state.db, &call.room()).await?;
+        return Err(Error::TooManyNames { limit: "usernames size is more than max limit", max: MAX_BATCH });
+    }
+    let verdicts = speech::check(&call.state.db, &call.room(), &Names::new(names)).await?;
+    Ok(call.reply(verdicts.into_iter().map(Speech::from).collect()))
+}

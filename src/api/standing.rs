@@ -1,0 +1,63 @@
+//! Where is this user? `/users/{username}/standing`: every room that knows the user.
+
+use actix_web::web::{self, ServiceConfig};
+use serde::Serialize;
+
+use super::at;
+use super::call::Call;
+use super::paging;
+use super::reply::Reply;
+use crate::chatroom::mutes::PERMANENT_MS;
+use crate::chatroom::standing::{self, Standing};
+use crate::chatroom::unix_ms;
+use crate::error::Error;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config.service(at("/users/{usernames}/standing").route(web::get().to(list)));
+}
+
+/// Moments are Unix milliseconds; a block has no end.
+#[derive(Serialize)]
+struct RoomStanding {
+    id: String,
+    role: &'static str,
+    whitelisted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    muted_until: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked_until: Option<i64>,
+}
+
+impl From<Standing> for RoomStanding {
+    fn from(standing: Standing) -> Self {
+        let role = match standing {
+            Standing { owner: true, .. } => "owner",
+            Standing { admin: true, .. } => "admin",
+            Standing { member: true, .. } => "member",
+            _ => "none",
+        };
+        Self {
+            id: standing.room,
+            role,
+            whitelisted: standing.whitelisted,
+            muted_until: standing.muted_until.map(unix_ms),
+            blocked_until: standing.blocked.then_some(PERMANENT_MS),
+        }
+    }
+}
+
+/// By room id, page by page.
+async fn list(call: Call) -> Result<Reply<Vec<RoomStanding>>, Error> {
+    let (params, user) = (call.params(), call.user());
+    let limit = paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT);
+    let scope = format!("standing/{}/{}", call.app.id, user.given()[0]);
+    let after = call.state.cursors.read::<String>(&scope, &params)?.unwrap_or_default();
+    // One more than asked for tells whether more follow.
+    let mut rooms = standing::list(&call.state.db, call.app.id, &user, &after, limit + 1).await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rooms.len() > limit;
+    rooms.truncate(limit);
+    let cursor = rooms.last().filter(|_| more).map(|room| call.state.cursors.write(&scope, &room.room));
+    let count = rooms.len();
+    Ok(call.reply(rooms.into_iter().map(RoomStanding::from).collect()).count(count).cursor(cursor))
+}
