@@ -162,6 +162,7 @@ create table attributes (
     constraint attribute_leaves_with_its_setter
         foreign key (app, chatroom, leaves_with) references members on delete cascade
 );
+create index attributes_by_setter on attributes (app, setter, chatroom);
 create index attributes_by_leaver on attributes (app, chatroom, leaves_with) where leaves_with is not null;
 
 -- Most rooms are small, and a few are very large. The planner knows only the average, and would take a large room for

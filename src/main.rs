@@ -257,6 +257,9 @@ async fn connect(settings: &Settings) -> Result<Db, Failure> {
 
 async fn find(db: &Db, name: &str) -> Result<App, Failure> {
     let (org, app) = split(name)?;
+    if !apps::is_app_name(org) || !apps::is_app_name(app) {
+        return Err(format!("there is no app {name}").into());
+    }
     Ok(apps::find(db, org, app).await?.ok_or_else(|| format!("there is no app {name} (`roomward app list` shows all)"))?)
 }
 

@@ -5,7 +5,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::chatroom::{Db, departures, rooms};
+use crate::chatroom::departures::{self, Effort};
+use crate::chatroom::{Db, rooms};
 use crate::config::Sweep;
 use crate::error::Error;
 
@@ -33,32 +34,44 @@ pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
 /// One room or user that fails does not keep the others from their turn; the first failure is returned at the end.
 pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
     let mut removed = 0;
-    let mut failure = None;
-    for room in rooms::deleted(db, FOUND_AT_ONCE).await? {
-        loop {
+    loop {
+        let mut failure = None;
+        let mut count = |done: Result<u64, Error>| match done {
+            Ok(rows) => rows,
+            Err(error) => {
+                failure.get_or_insert(error);
+                0
+            }
+        };
+        let before = removed;
+        let rooms = rooms::deleted(db, FOUND_AT_ONCE).await?;
+        let users = departures::deleted(db, FOUND_AT_ONCE).await?;
+        for user in &users {
             if stop.is_cancelled() {
                 return Ok(removed);
             }
-            match rooms::purge(db, &room, batch.into()).await {
-                Ok(0) => break,
-                Ok(rows) => removed += rows,
-                Err(error) => {
-                    failure.get_or_insert(error);
+            let effort = Effort { rooms: batch as usize, until: None };
+            removed += count(departures::forget(db, user, &effort).await.map(|rooms| rooms as u64));
+        }
+        for room in &rooms {
+            loop {
+                if stop.is_cancelled() {
+                    return Ok(removed);
+                }
+                let rows = count(rooms::purge(db, room, batch.into()).await);
+                removed += rows;
+                if rows == 0 {
                     break;
                 }
             }
         }
-    }
-    for user in departures::deleted(db, FOUND_AT_ONCE).await? {
-        if stop.is_cancelled() {
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        // Less than was looked for: nothing is left. Nothing done: all of it is in the hands of other instances.
+        let found = i64::try_from(rooms.len().max(users.len())).unwrap_or(i64::MAX);
+        if found < FOUND_AT_ONCE || removed == before {
             return Ok(removed);
         }
-        match departures::forget(db, &user, batch as usize).await {
-            Ok(rooms) => removed += rooms as u64,
-            Err(error) => {
-                failure.get_or_insert(error);
-            }
-        }
     }
-    failure.map_or(Ok(removed), Err)
 }

@@ -76,7 +76,9 @@ impl Serialize for ErrorKeys {
 /// Reads the attributes of the keys in the body; without a body, or without keys in it, all of them.
 async fn get(call: Call) -> Result<HttpResponse, Error> {
     let keys = if call.has_body() { keys(&call)? } else { Vec::new() };
-    let keys = (!keys.is_empty()).then_some(keys);
+    // What cannot be a key reaches no statement.
+    let legal_keys = keys.iter().filter(|key| legal(key).is_ok()).cloned().collect();
+    let keys: Option<Vec<String>> = (!keys.is_empty()).then_some(legal_keys);
     let found: BTreeMap<String, String> = attributes::get(&call.state.db, &call.room(), keys.as_deref()).await?;
     Ok(reply(&call, None, found))
 }
@@ -103,7 +105,7 @@ async fn set_as(call: Call, forced: bool) -> Result<HttpResponse, Error> {
     let mut errors = Vec::new();
     let mut wanted = Vec::new();
     for (key, value) in given {
-        match legal(key, value) {
+        match legal_value(key, value) {
             Ok(value) => wanted.push((key.clone(), value.to_owned())),
             Err(reason) => errors.push((key.clone(), reason)),
         }
@@ -131,21 +133,22 @@ async fn delete_as(call: Call, forced: bool) -> Result<HttpResponse, Error> {
         return Err(Error::missing("keys"));
     }
     bounded(&call, keys.len()).await?;
+    let (mut wanted, mut errors, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+    for key in keys.into_iter().filter(|key| seen.insert(key.clone())) {
+        match legal(&key) {
+            Ok(()) => wanted.push(key),
+            Err(reason) => errors.push((key, reason)),
+        }
+    }
     let operator = Operator { name: call.user(), forced };
-    let fates = attributes::delete(&call.state.db, &call.room(), &operator, &keys).await?;
-    Ok(reply(&call, Some("ok"), outcome(fates, Vec::new())))
+    let fates = attributes::delete(&call.state.db, &call.room(), &operator, &wanted).await?;
+    Ok(reply(&call, Some("ok"), outcome(fates, errors)))
 }
 
-/// The distinct keys in the body. What cannot be a key reaches no statement, but the empty one, which no attribute has.
+/// The keys in the body, as they were sent.
 fn keys(call: &Call) -> Result<Vec<String>, Error> {
     let body = call.body()?;
-    let keys = if body.get("keys").is_some() { body.texts("keys")? } else { Vec::new() };
-    let mut seen = HashSet::new();
-    Ok(keys
-        .into_iter()
-        .map(|key| if is_key(&key) { key } else { String::new() })
-        .filter(|key| seen.insert(key.clone()))
-        .collect())
+    if body.get("keys").is_some() { body.texts("keys") } else { Ok(Vec::new()) }
 }
 
 /// Refuses more attributes than a call may name, unless the room does not exist: that comes first.
@@ -157,17 +160,19 @@ async fn bounded(call: &Call, number: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn is_key(key: &str) -> bool {
-    (1..=MAX_KEY).contains(&key.len())
-        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
-}
-
-/// The value, if it can be stored under that key; else why not.
-fn legal<'v>(key: &str, value: &'v Value) -> Result<&'v str, String> {
+/// Whether an attribute may be called so; else why not.
+fn legal(key: &str) -> Result<(), String> {
     if key.chars().count() > MAX_KEY {
         return Err(format!("properties key '{key}' is exceeding maximum limit {MAX_KEY}"));
     }
-    let value = value.as_str().filter(|value| is_key(key) && !value.contains('\0'));
+    let legal = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+    if legal { Ok(()) } else { Err(format!("properties key '{key}' is not Legal")) }
+}
+
+/// The value, if it can be stored under that key; else why not.
+fn legal_value<'v>(key: &str, value: &'v Value) -> Result<&'v str, String> {
+    legal(key)?;
+    let value = value.as_str().filter(|value| !value.contains('\0'));
     let value = value.ok_or_else(|| format!("properties key '{key}' is not Legal"))?;
     if value.chars().count() > MAX_VALUE {
         return Err(format!("properties value of key '{key}' is exceeding maximum limit {MAX_VALUE}"));

@@ -193,6 +193,9 @@ impl From<Detail> for RoomDetail {
 async fn details(call: Call) -> Result<Reply<Vec<RoomDetail>>, Error> {
     let ids: Vec<RoomKey> =
         call.room_segment().split(',').filter(|id| !id.is_empty()).map(|id| RoomKey::new(call.app.id, id)).collect();
+    if ids.is_empty() {
+        return Err(Error::missing("chatroom_id"));
+    }
     if ids.len() > MAX_DETAILS {
         return Err(Error::TooManyNames { limit: "chatroom ids size is more than max limit", max: MAX_DETAILS });
     }

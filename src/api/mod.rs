@@ -68,6 +68,10 @@ impl State {
 
     /// The app of that name, asked for once a second at most.
     async fn app(&self, org: &str, name: &str) -> Result<Option<Arc<App>>, Error> {
+        // What cannot be one is not worth remembering.
+        if !apps::is_app_name(org) || !apps::is_app_name(name) {
+            return Ok(None);
+        }
         let look_up = async { apps::find(&self.db, org, name).await.map(|app| app.map(Arc::new)) };
         self.apps.try_get_with((org.into(), name.into()), look_up).await.map_err(|error| match *error {
             Error::Unavailable(_) => Error::Unavailable(error.into()),

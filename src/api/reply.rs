@@ -199,6 +199,9 @@ impl ResponseError for Error {
     }
 }
 
+/// The longest path: some hundred long names, percent-encoded.
+const MAX_PATH_BYTES: usize = 32 * 1024;
+
 /// Writes every failure in the contract's form, and logs what failed inside, each once. A call that takes longer than
 /// `server.request_timeout_ms` fails here: its work is dropped, and what it had begun is rolled back.
 pub async fn write_errors<B: MessageBody>(
@@ -206,6 +209,10 @@ pub async fn write_errors<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let started = Instant::now();
+    // Before the path is matched, which takes its time with a long one.
+    if request.path().len() > MAX_PATH_BYTES {
+        return Err(Error::IllegalArgument("this is an invalid request.".into()).into());
+    }
     let limit_ms = request.app_data::<Data<State>>().map_or(u64::MAX, |state| state.settings.server.request_timeout_ms);
     let Ok(response) = tokio::time::timeout(Duration::from_millis(limit_ms), next.call(request)).await else {
         tracing::error!(status = 503, limit_ms, "the call took too long");

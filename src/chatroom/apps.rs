@@ -47,11 +47,8 @@ pub async fn create(db: &Db, uuid: Uuid, org: &str, name: &str, credentials: &Cr
     Ok(id.map(|id| App { id, uuid, org: org.into(), name: name.into(), overrides: Json::default() }))
 }
 
-/// The app of that name.
+/// The app of that name, which must be [a legal one](is_app_name).
 pub async fn find(db: &Db, org: &str, name: &str) -> Result<Option<App>, Error> {
-    if !is_app_name(org) || !is_app_name(name) {
-        return Ok(None);
-    }
     Ok(sqlx::query_as!(
         App,
         r#"select id, uuid, org, name, settings as "overrides: _" from apps where org = $1 and name = $2"#,

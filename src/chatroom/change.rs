@@ -54,6 +54,9 @@ pub struct Standing {
 ///
 /// A caller that goes away in the middle leaves nothing behind: the dropped transaction rolls back.
 pub async fn change<T>(db: &Db, key: &RoomKey, act: impl AsyncFn(&mut Change) -> Result<T, Error>) -> Result<T, Error> {
+    if key.id().is_empty() {
+        return Err(key.not_found());
+    }
     let _turn = db.turn(key).await?;
     let mut retries_left = RETRIES;
     loop {

@@ -273,7 +273,7 @@ pub struct JoinedRoom {
 }
 
 /// The rooms that a user is in, the latest joined first, the first `skip` left out. Whatever the page, it costs a look at
-/// all of the user's rooms, in an index alone. Rooms that are being removed are few, and left out by name.
+/// all of the user's rooms, in an index alone, and at the rooms that are being removed.
 pub async fn joined(db: &Db, app: i32, name: &Names, skip: i64, size: i64) -> Result<Vec<JoinedRoom>, Error> {
     let user = find(db, app, name).await?.ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })?;
     Ok(sqlx::query_as!(
@@ -281,8 +281,9 @@ pub async fn joined(db: &Db, app: i32, name: &Names, skip: i64, size: i64) -> Re
         "select chatrooms.id, chatrooms.name
          from (
              select chatroom, joined_at from members
-             where app = $1 and username = $2
-               and chatroom <> all(array(select id from chatrooms where app = $1 and deleted_at is not null))
+             where app = $1 and username = $2 and not exists (
+                 select from chatrooms gone where gone.app = $1 and gone.id = chatroom and gone.deleted_at is not null
+             )
              order by joined_at desc, chatroom desc offset $3 limit $4
          ) page
          join chatrooms on chatrooms.app = $1 and chatrooms.id = page.chatroom

@@ -146,3 +146,36 @@ async fn a_call_that_says_nothing_is_refused() {
         .fails_parameter("autoDelete is invalid");
     remove(&app, &room, "ann", &[]).await.fails_parameter("keys must be provided");
 }
+
+#[tokio::test]
+async fn each_key_that_cannot_be_deleted_is_told_why_under_its_own_name() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &[]).await;
+    put(&app, &room, "ann", json!({"metaData": {"k": "v"}})).await;
+    let answer = remove(&app, &room, "ann", &["a b", "张", "k", "k", "none"]).await.json();
+    assert_eq!(answer["data"]["successKeys"], json!(["k"]));
+    assert_eq!(
+        answer["data"]["errorKeys"],
+        json!({"a b": "properties key 'a b' is not Legal", "张": "properties key '张' is not Legal", "none": "properties key 'none' is not exist"})
+    );
+    let refused = remove(&app, &room, "ann", &["k"; 11]).await;
+    refused.fails(400, "", "MetadataException", "exceed allowed batch size 10");
+}
+
+#[tokio::test]
+async fn what_outlives_its_setter_belongs_to_nobody_once_the_account_is_gone() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    put(&app, &room, "bob", json!({"metaData": {"k": "v"}, "autoDelete": "NO_DELETE"})).await;
+    app.delete(&format!("/chatrooms/{room}/users/bob")).await;
+    app.delete("/users/bob").await;
+    app.users(&["bob"]).await;
+    app.post(&format!("/chatrooms/{room}/users/bob")).await;
+    assert_eq!(all(&app, &room).await, json!({"k": "v"}));
+    put(&app, &room, "bob", json!({"metaData": {"k": "w"}})).await.fails(
+        400,
+        "",
+        "MetadataException",
+        "others are not allowed to be set",
+    );
+}

@@ -151,6 +151,7 @@ async fn several_rooms_are_shown_in_the_order_asked_for_and_missing_ones_left_ou
             &text,
         );
     }
+    app.get("/chatrooms/,").await.fails_parameter("chatroom_id must be provided");
     let many = numbered("1", 101).join(",");
     app.get(&format!("/chatrooms/{many}")).await.fails_parameter("chatroom ids size is more than max limit : 100");
 }

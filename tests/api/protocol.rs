@@ -190,3 +190,9 @@ async fn a_stop_lets_requests_in_flight_finish_and_does_not_wait_for_idle_connec
     instance.join();
     assert!(started.elapsed() < Duration::from_secs(30));
 }
+
+#[tokio::test]
+async fn a_path_that_is_far_too_long_is_refused_before_it_costs_anything() {
+    let app = TestApp::new().await;
+    app.get(&format!("/users/{}", "x".repeat(40_000))).await.fails_argument("this is an invalid request.");
+}

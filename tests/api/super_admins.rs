@@ -51,3 +51,36 @@ async fn only_users_become_super_admins() {
     app.delete("/chatrooms/super_admin/nobody").await.fails_user("nobody");
     app.post_json(PATH, json!({"superadmin": 7})).await.fails_parameter("superadmin must be provided");
 }
+
+#[tokio::test]
+async fn a_user_who_is_deleted_while_being_promoted_is_no_super_admin() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    // A promotion under way: the user is held, and the row not yet committed.
+    let mut promotion = app.db.begin().await.expect("a transaction");
+    sqlx::query("select from users where app = $1 for key share")
+        .bind(app.app.id)
+        .fetch_one(&mut *promotion)
+        .await
+        .expect("held");
+    sqlx::query("insert into super_admins (app, username) values ($1, 'ann')")
+        .bind(app.app.id)
+        .execute(&mut *promotion)
+        .await
+        .expect("promoted");
+    let deletion = tokio::spawn(app.request(reqwest::Method::DELETE, "/users/ann").send());
+    crate::app::eventually("the deletion waits for the promotion", || async {
+        sqlx::query_scalar(
+            "select exists (select from pg_stat_activity
+             where wait_event_type = 'Lock' and datname = current_database() and query like '%update users set deleted_at%')",
+        )
+        .fetch_one(&app.db)
+        .await
+        .expect("a row")
+    })
+    .await;
+    promotion.commit().await.expect("committed");
+    assert_eq!(deletion.await.expect("no panic").expect("an answer").status(), 200);
+    app.users(&["ann"]).await;
+    assert_eq!(app.get(PATH).await.json()["data"], json!([]));
+}

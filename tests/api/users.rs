@@ -1,6 +1,7 @@
 //! Users: registering, reading, deleting.
 
 use roomward::chatroom::Db;
+use roomward::chatroom::departures::{self, Effort};
 use std::time::Duration;
 
 use serde_json::json;
@@ -365,7 +366,7 @@ async fn whoever_is_given_a_name_again_keeps_what_is_theirs() {
         .execute(&app.db)
         .await
         .expect("marked");
-    let deleted = roomward::chatroom::departures::deleted(&Db::new(app.db.clone()), 1000).await.expect("a list");
+    let deleted = departures::deleted(&Db::new(app.db.clone()), 1000).await.expect("a list");
     eventually("one caller has finished", || async {
         app.post_json("/users", json!({"username": "bob", "password": "x"})).await.status == 200
     })
@@ -373,9 +374,45 @@ async fn whoever_is_given_a_name_again_keeps_what_is_theirs() {
     app.post(&format!("/chatrooms/{room}/users/bob")).await;
     let owned = app.room("bob", &[]).await;
     for user in &deleted {
-        roomward::chatroom::departures::forget(&Db::new(app.db.clone()), user, 1000).await.expect("nothing to do");
+        let effort = Effort { rooms: 1000, until: None };
+        departures::forget(&Db::new(app.db.clone()), user, &effort).await.expect("nothing to do");
     }
     assert_eq!(app.members(&room).await, ["ann", "bob"]);
     assert_eq!(app.members(&owned).await, ["bob"]);
     assert_eq!(app.get("/users/bob").await.status, 200);
+}
+
+#[tokio::test]
+async fn no_name_is_free_while_a_room_knows_its_user_though_another_took_all_the_time() {
+    // Nobody helps in the background here: the database is this test's own, and its service purges once an hour.
+    let url = crate::app::new_database().await;
+    roomward::migrations::run(&url).await.expect("migrated");
+    let mut alone = crate::app::settings(&url);
+    alone.purge.every_ms = 3_600_000;
+    let instance = crate::app::Instance::start(alone);
+    let app = TestApp::on(instance.address, &url).await;
+    app.users(&["a1", "a2", "zoe"]).await;
+    sqlx::query(
+        "with room as (
+             insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
+             select $1, 'many' || n, 'n', 'd', 'zoe', 10, 2, 2 from generate_series(1, 1100) n returning app, id
+         ), counts as (insert into member_counts (app, chatroom, thousand, members) select app, id, 0, 2 from room)
+         insert into members (app, chatroom, username, seq)
+         select app, id, username, seq from room, (values ('zoe', 1), ('a1', 2)) people (username, seq)",
+    )
+    .bind(app.app.id)
+    .execute(&app.db)
+    .await
+    .expect("rooms");
+    let room = app.room("zoe", &["a2"]).await;
+    let deleted = app.delete("/users?limit=2").await.json();
+    assert_eq!(deleted["entities"].as_array().map(Vec::len), Some(2));
+    let taken = app.post_json("/users", json!({"username": "a2", "password": "x"})).await;
+    assert_eq!(taken.status, 400, "the name is not free: {}", taken.text);
+    let stop = tokio_util::sync::CancellationToken::new();
+    roomward::purge::pass(&Db::new(app.db.clone()), 5000, &stop).await.expect("removed");
+    app.users(&["a1", "a2"]).await;
+    assert_eq!(app.members(&room).await, ["zoe"]);
+    assert_eq!(app.get("/users/a2/joined_chatrooms").await.json()["data"], json!([]));
+    app.assert_invariants().await;
 }
