@@ -7,8 +7,9 @@
 //! a statement that locks and acts at once can decide on what was true before the wait. The statements after the lock
 //! see everything that earlier holders of the lock have committed, and nobody else changes the room meanwhile.
 
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 
+use super::db::Transaction;
 use super::{Db, Names, RoomKey};
 use crate::error::Error;
 
@@ -17,7 +18,7 @@ const RETRIES: u32 = 5;
 
 /// A change under way.
 pub struct Change {
-    transaction: Transaction<'static, Postgres>,
+    transaction: Transaction,
     /// Which room it is.
     pub key: RoomKey,
     /// The room's row: as it was when it was locked, and as it is written back at the end.
@@ -74,36 +75,33 @@ pub async fn change_if_free<T>(
     act: impl AsyncFn(&mut Change) -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
     let mut transaction = db.begin().await?;
-    match lock_if_free(&mut transaction, key).await? {
-        Some(room) => finish(transaction, key, room, &act).await.map(Some),
-        None => Ok(None),
+    match lock_if_free(&mut transaction, key).await {
+        Ok(Some(room)) => finish(transaction, key, room, &act).await.map(Some),
+        Ok(None) => transaction.end(Ok(None)).await,
+        Err(error) => transaction.end(Err(error)).await,
     }
 }
 
 async fn attempt<T>(db: &Db, key: &RoomKey, act: impl AsyncFn(&mut Change) -> Result<T, Error>) -> Result<T, Error> {
     let mut transaction = db.begin().await?;
-    let room = lock(&mut transaction, key).await?;
-    finish(transaction, key, room, act).await
+    match lock(&mut transaction, key).await {
+        Ok(room) => finish(transaction, key, room, act).await,
+        Err(error) => transaction.end(Err(error)).await,
+    }
 }
 
 async fn finish<T>(
-    transaction: Transaction<'static, Postgres>,
+    transaction: Transaction,
     key: &RoomKey,
     locked: Room,
     act: impl AsyncFn(&mut Change) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let mut change = Change { transaction, key: key.clone(), room: locked.clone() };
-    let done = act(&mut change).await;
-    if done.is_err() {
-        // A failed rollback has nothing to add: the connection is gone, and the transaction with it.
-        drop(change.transaction.rollback().await);
-        return done;
+    let mut done = act(&mut change).await;
+    if done.is_ok() && change.room != locked {
+        done = write_back(&mut change).await.and(done);
     }
-    if change.room != locked {
-        write_back(&mut change).await?;
-    }
-    change.transaction.commit().await?;
-    done
+    change.transaction.end(done).await
 }
 
 /// Locks the room's row. `no key update` and not `update`: rows that refer to the room may be written meanwhile.

@@ -1,10 +1,12 @@
 //! The way to the database: the pool of connections, and the turns in which one instance changes one room.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::RoomKey;
@@ -45,16 +47,74 @@ impl Db {
         turns.acquire_owned().await.map_err(|error| Error::Internal(error.into()))
     }
 
+    /// Does `work` in a transaction: kept if it succeeds, undone if not.
+    pub async fn transact<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
+        let mut transaction = self.begin().await?;
+        let done = work(&mut transaction).await;
+        transaction.end(done).await
+    }
+
     /// Begins a transaction. A pooled connection may have died unnoticed with its server: that shows here, where nothing
     /// has been done yet, and the next connection is tried. Nothing else is ever tried twice on another connection.
-    pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+    pub async fn begin(&self) -> Result<Transaction, Error> {
         let mut tries_left = self.pool.options().get_max_connections();
         loop {
-            match self.pool.begin().await {
+            let mut transaction = Transaction { connection: Some(self.pool.acquire().await?) };
+            match transaction.say("begin").await {
                 Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) if tries_left > 0 => tries_left -= 1,
                 Err(sqlx::Error::Database(cause)) if tries_left > 0 && is_gone(&*cause) => tries_left -= 1,
-                begun => return Ok(begun?),
+                Err(error) => return Err(error.into()),
+                Ok(()) => return Ok(transaction),
             }
+        }
+    }
+}
+
+/// A transaction that is not brought to its [end](Self::end) takes its connection with it when it is dropped.
+///
+/// Calls are dropped at any point: clients hang up, and time runs out. sqlx's own transaction gives the connection back
+/// to the pool then, and if that happens while `begin` is on its way, the connection is in a transaction that nobody
+/// knows of: what others write on it afterwards is acknowledged, and lost.
+pub struct Transaction {
+    connection: Option<PoolConnection<Postgres>>,
+}
+
+impl Transaction {
+    /// Keeps what was done if it has succeeded, and undoes it if not.
+    pub async fn end<T>(mut self, done: Result<T, Error>) -> Result<T, Error> {
+        let said = self.say(if done.is_ok() { "commit" } else { "rollback" }).await;
+        match said {
+            Ok(()) => self.connection = None,
+            Err(error) if done.is_ok() => return Err(error.into()),
+            // A failed rollback has nothing to add: the connection is gone, and the transaction with it.
+            Err(_) => {}
+        }
+        done
+    }
+
+    async fn say(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(statement).execute(&mut **self).await.map(drop)
+    }
+}
+
+impl Deref for Transaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.connection.as_ref().expect("there until the transaction is over")
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect("there until the transaction is over")
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.close_on_drop();
         }
     }
 }

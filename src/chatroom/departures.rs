@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -35,7 +36,7 @@ fn before_the_answer() -> Effort {
 
 /// Deletes users, each with the rooms that the user owns and every standing in others. Returns who was there to delete.
 pub async fn delete(db: &Db, app: i32, names: &Names) -> Result<Vec<User>, Error> {
-    let mut users = mark(db, app, names).await?;
+    let mut users = db.transact(async |connection| mark(connection, app, names).await).await?;
     users.sort_by_key(|user| names.stored().iter().position(|name| *name == user.username));
     let mut effort = before_the_answer();
     for user in &users {
@@ -54,8 +55,7 @@ pub async fn delete(db: &Db, app: i32, names: &Names) -> Result<Vec<User>, Error
 
 /// Marks users as deleted. What they are app-wide goes in the next statement, which sees all that those have committed
 /// for whom the first one waited.
-async fn mark(db: &Db, app: i32, names: &Names) -> Result<Vec<User>, Error> {
-    let mut transaction = db.begin().await?;
+async fn mark(connection: &mut PgConnection, app: i32, names: &Names) -> Result<Vec<User>, Error> {
     // `for update` and not what an update takes by itself: it must wait for those who hold the user.
     let users = sqlx::query_as!(
         User,
@@ -70,13 +70,12 @@ async fn mark(db: &Db, app: i32, names: &Names) -> Result<Vec<User>, Error> {
         app,
         names.stored(),
     )
-    .fetch_all(&mut *transaction)
+    .fetch_all(&mut *connection)
     .await?;
     let marked: Vec<String> = users.iter().map(|user| user.username.clone()).collect();
     sqlx::query!("delete from super_admins where app = $1 and username = any($2::text[])", app, &marked)
-        .execute(&mut *transaction)
+        .execute(connection)
         .await?;
-    transaction.commit().await?;
     Ok(users)
 }
 

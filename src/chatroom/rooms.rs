@@ -50,7 +50,7 @@ const ATTEMPTS: u32 = 10;
 /// Makes a room with its owner and first members, and returns its id.
 pub async fn create(db: &Db, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> Result<String, Error> {
     for _ in 0..ATTEMPTS {
-        if let Some(id) = try_create(db, app, room, quota).await? {
+        if let Some(id) = db.transact(async |connection| try_create(connection, app, room, quota).await).await? {
             return Ok(id);
         }
         let Some(id) = &room.id else { continue };
@@ -67,17 +67,21 @@ pub async fn create(db: &Db, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> 
 const PURGE_ON_CREATE: i64 = 5000;
 
 /// `None`: the id is taken.
-async fn try_create(db: &Db, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> Result<Option<String>, Error> {
-    let mut transaction = db.begin().await?;
+async fn try_create(
+    connection: &mut PgConnection,
+    app: &AppKey<'_>,
+    room: &NewRoom,
+    quota: Quota,
+) -> Result<Option<String>, Error> {
     if quota.rooms_per_app > 0 {
-        count_against_app(&mut transaction, app, quota.rooms_per_app).await?;
+        count_against_app(&mut *connection, app, quota.rooms_per_app).await?;
     }
     let people = &room.people;
-    let registered = users::hold(&mut transaction, app.app, people.stored(), quota.rooms_per_user > 0).await?;
+    let registered = users::hold(&mut *connection, app.app, people.stored(), quota.rooms_per_user > 0).await?;
     if let Some(stranger) = people.select(|place| !registered.contains(&people.stored()[place])).into_iter().next() {
         return Err(Error::UserNotFound { user: stranger });
     }
-    let full = users::in_too_many_rooms(&mut transaction, app.app, people.stored(), quota.rooms_per_user).await?;
+    let full = users::in_too_many_rooms(&mut *connection, app.app, people.stored(), quota.rooms_per_user).await?;
     if let Some(user) = people.stored().iter().find(|name| full.contains(*name)) {
         return Err(Error::ExceedLimit(format!("user {user} has joined too many chatrooms!")));
     }
@@ -109,9 +113,8 @@ async fn try_create(db: &Db, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> 
         room.maxusers,
         people.stored(),
     )
-    .fetch_optional(&mut *transaction)
+    .fetch_optional(connection)
     .await?;
-    transaction.commit().await?;
     Ok(id)
 }
 
@@ -343,18 +346,21 @@ pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<RoomKey>, Error> {
 /// Removes up to `batch` rows from each list of a deleted room, and the room itself once nothing is left. Returns how
 /// many rows it were; 0 as well if another instance is at it.
 pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
-    let mut transaction = db.begin().await?;
+    db.transact(async |connection| purge_some(connection, key, batch).await).await
+}
+
+async fn purge_some(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<u64, Error> {
     let ours = sqlx::query!(
         "select id from chatrooms where app = $1 and id = $2 and deleted_at is not null for update skip locked",
         key.app,
         key.id(),
     )
-    .fetch_optional(&mut *transaction)
+    .fetch_optional(&mut *connection)
     .await?;
     if ours.is_none() {
         return Ok(0);
     }
-    let mut gone = members::purge(&mut transaction, key, batch).await?;
+    let mut gone = members::purge(&mut *connection, key, batch).await?;
     gone += sqlx::query!(
         "delete from blocks where app = $1 and chatroom = $2 and username = any(array(
              select username from blocks where app = $1 and chatroom = $2 order by seq limit $3
@@ -363,7 +369,7 @@ pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
         key.id(),
         batch,
     )
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await?
     .rows_affected();
     gone += sqlx::query!(
@@ -374,7 +380,7 @@ pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
         key.id(),
         batch,
     )
-    .execute(&mut *transaction)
+    .execute(&mut *connection)
     .await?
     .rows_affected();
     if gone == 0 {
@@ -385,10 +391,9 @@ pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
             key.app,
             key.id(),
         )
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?
         .rows_affected();
     }
-    transaction.commit().await?;
     Ok(gone)
 }

@@ -17,16 +17,21 @@ pub async fn list(db: &Db, app: i32, skip: i64, size: i64) -> Result<Vec<String>
 
 /// Makes a user a super admin. For one who is, there is nothing to do.
 pub async fn promote(db: &Db, app: i32, name: &Names) -> Result<(), Error> {
-    let mut transaction = db.begin().await?;
-    let held = users::hold(&mut transaction, app, name.stored(), false).await?;
-    let Some(user) = held.into_iter().next() else {
-        return Err(Error::UserNotFound { user: name.given().join(",") });
-    };
-    sqlx::query!("insert into super_admins (app, username) values ($1, $2) on conflict (app, username) do nothing", app, user)
-        .execute(&mut *transaction)
+    db.transact(async |connection| {
+        let held = users::hold(&mut *connection, app, name.stored(), false).await?;
+        let Some(user) = held.into_iter().next() else {
+            return Err(Error::UserNotFound { user: name.given().join(",") });
+        };
+        sqlx::query!(
+            "insert into super_admins (app, username) values ($1, $2) on conflict (app, username) do nothing",
+            app,
+            user,
+        )
+        .execute(connection)
         .await?;
-    transaction.commit().await?;
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 /// Makes a super admin a plain user again. For one who is, there is nothing to do.

@@ -145,3 +145,33 @@ async fn a_call_that_takes_too_long_is_answered_with_503_and_undone() {
         .await;
     assert_eq!(app.members(&room).await, ["ann", "bob"]);
 }
+
+/// Whatever a call is doing when its client hangs up: the connection that it used must not keep a transaction open in
+/// which the next one's work is acknowledged and then lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_acknowledged_change_is_lost_to_a_transaction_that_somebody_has_dropped() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(1)
+        .connect(crate::app::shared_database())
+        .await
+        .expect("the database");
+    let db = roomward::chatroom::Db::new(pool);
+    let key = roomward::chatroom::RoomKey::new(app.app.id, &*room);
+    let bob = roomward::chatroom::Names::new(["bob"]);
+    for round in 0..300_u64 {
+        let mute = roomward::chatroom::mutes::mute(&db, &key, &bob, 60_000, 0);
+        let _ = tokio::time::timeout(Duration::from_micros(round * 7 % 2000), mute).await;
+        let registration =
+            roomward::chatroom::users::Registration { username: format!("user{round}"), password_hash: None, nickname: None };
+        let registered = roomward::chatroom::users::register(&db, app.app.id, &[registration]).await.expect("registered");
+        assert_eq!(registered.len(), 1);
+    }
+    let there: i64 = sqlx::query_scalar("select count(*) from users where app = $1 and username like 'user%'")
+        .bind(app.app.id)
+        .fetch_one(&app.db)
+        .await
+        .expect("a row");
+    assert_eq!(there, 300);
+}

@@ -413,6 +413,7 @@ async fn no_name_is_free_while_a_room_knows_its_user_though_another_took_all_the
     roomward::purge::pass(&Db::new(app.db.clone()), 5000, &stop).await.expect("removed");
     app.users(&["a1", "a2"]).await;
     assert_eq!(app.members(&room).await, ["zoe"]);
-    assert_eq!(app.get("/users/a2/joined_chatrooms").await.json()["data"], json!([]));
+    let joined = app.get("/users/a2/joined_chatrooms").await;
+    assert_eq!((joined.status, &joined.json()["data"]), (200, &json!([])), "{}", joined.text);
     app.assert_invariants().await;
 }
