@@ -46,7 +46,7 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
             }
             match mutes::sweep(db, &room, batch.into(), false).await {
                 Ok(None) => busy.push(room),
-                swept => round.count(swept.map(Option::unwrap_or_default)),
+                swept => round.mutes += round.unless_failed(swept.map(Option::unwrap_or_default)),
             }
         }
         for room in busy {
@@ -55,8 +55,10 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
             }
             match mutes::sweep(db, &room, batch.into(), true).await {
                 // A deleted room: its mutes go with the rest of it, and must not stand in the way of the others.
-                Err(Error::RoomNotFound { .. }) => round.count_purged(rooms::purge(db, &room, batch.into()).await),
-                swept => round.count(swept.map(Option::unwrap_or_default)),
+                Err(Error::RoomNotFound { .. }) => {
+                    round.purged += round.unless_failed(rooms::purge(db, &room, batch.into()).await);
+                }
+                swept => round.mutes += round.unless_failed(swept.map(Option::unwrap_or_default)),
             }
         }
         swept += round.mutes;
@@ -84,17 +86,11 @@ struct Round {
 }
 
 impl Round {
-    fn count(&mut self, swept: Result<u64, Error>) {
-        match swept {
-            Ok(mutes) => self.mutes += mutes,
-            Err(error) => self.failure = Some(error),
-        }
-    }
-
-    fn count_purged(&mut self, purged: Result<u64, Error>) {
-        match purged {
-            Ok(rows) => self.purged += rows,
-            Err(error) => self.failure = Some(error),
-        }
+    /// How many rows were taken away; a failure is kept for the end of the round.
+    fn unless_failed(&mut self, rows: Result<u64, Error>) -> u64 {
+        rows.unwrap_or_else(|error| {
+            self.failure = Some(error);
+            0
+        })
     }
 }

@@ -188,12 +188,16 @@ impl Call {
 
     /// The distinct names among `names`, empty ones left out. More than `compat.max_batch`, repeated ones counted, are
     /// refused with the call's own sentence `limit`, unless the room does not exist: that comes first.
-    pub async fn batch(&self, mut names: Vec<String>, limit: &'static str) -> Result<Names, Error> {
+    pub async fn batch(&self, names: Vec<String>, limit: &'static str) -> Result<Names, Error> {
+        self.batch_up_to(self.rules.max_batch, names, limit).await
+    }
+
+    /// The same where a call has a limit of its own.
+    pub async fn batch_up_to(&self, max: usize, mut names: Vec<String>, limit: &'static str) -> Result<Names, Error> {
         names.retain(|name| !name.is_empty());
         if names.is_empty() {
             return Err(Error::missing("usernames"));
         }
-        let max = self.rules.max_batch;
         if names.len() > max {
             rooms::require(&self.state.db, &self.room()).await?;
             return Err(Error::TooManyNames { limit, max });

@@ -96,32 +96,24 @@ struct RoomSummary {
     affiliations_count: i32,
 }
 
-/// Rooms on a page where no limit is named, and at most.
+/// Rooms on a page where no limit is named.
 const DEFAULT_LIMIT: i64 = 10;
-const MAX_LIMIT: i64 = 1000;
 
 /// The rooms of the app, the newest first: by cursor, or by page number where one is named.
 async fn list(call: Call) -> Result<Reply<Vec<RoomSummary>>, Error> {
     let params = call.params();
     let (db, app) = (&call.state.db, call.app.id);
-    let (mut rooms, limit) = if params.first("pagenum").is_some() || params.first("pagesize").is_some() {
+    let (rooms, cursor) = if params.first("pagenum").is_some() || params.first("pagesize").is_some() {
         let page = Page::of(&params);
         (rooms::list_by_number(db, app, page.skip, page.size).await?, None)
     } else {
-        let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
-        let after = call.state.cursors.read::<Place>(&format!("chatrooms/{app}"), &params)?;
-        // One more than asked for tells whether more follow.
-        (rooms::list(db, app, after.map(|place| (place.0, place.1)), limit + 1).await?, Some(limit))
+        let limit = paging::limit(&params, DEFAULT_LIMIT, paging::MAX_LIMIT);
+        let scope = format!("chatrooms/{app}");
+        let after = call.state.cursors.read::<Place>(&scope, &params)?.map(|place| (place.0, place.1));
+        let mut rooms = rooms::list(db, app, after, limit + 1).await?;
+        let last = paging::cut(&mut rooms, limit).map(|last| Place(last.created_at, last.id.clone()));
+        (rooms, last.map(|place| call.state.cursors.write(&scope, &place)))
     };
-    let mut cursor = None;
-    if let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| rooms.len() > *limit) {
-        rooms.truncate(limit);
-        cursor = rooms.pop().map(|last| {
-            let place = Place(last.created_at, last.id.clone());
-            rooms.push(last);
-            call.state.cursors.write(&format!("chatrooms/{app}"), &place)
-        });
-    }
     let rooms: Vec<RoomSummary> = rooms
         .into_iter()
         .map(|room| RoomSummary { id: room.id, name: room.name, owner: room.owner, affiliations_count: room.member_count })

@@ -60,18 +60,17 @@ pub struct Page {
 
 impl Page {
     /// The same for lists whose pages have at least one entry, and `default` where no size is named.
-    pub fn of_at_least_one(params: &Params, default: i64) -> Self {
-        let size = number(params.first("pagesize")).filter(|size| *size > 0);
-        if size.is_some() {
-            return Self::of(params);
-        }
-        let page = number(params.first("pagenum")).unwrap_or(1).max(1);
-        Self { skip: i64::try_from(page - 1).unwrap_or(i64::MAX).saturating_mul(default), size: default }
+    pub fn of_at_least_one(params: &Params, default: u64) -> Self {
+        Self::sized(params, number(params.first("pagesize")).filter(|size| *size > 0).unwrap_or(default))
     }
 
     /// The page that `pagenum` and `pagesize` name. No value is an error: what makes no sense counts as absent.
     pub fn of(params: &Params) -> Self {
-        let size = number(params.first("pagesize")).unwrap_or(MAX_PAGE_SIZE).min(MAX_PAGE_SIZE);
+        Self::sized(params, number(params.first("pagesize")).unwrap_or(MAX_PAGE_SIZE))
+    }
+
+    fn sized(params: &Params, size: u64) -> Self {
+        let size = size.min(MAX_PAGE_SIZE);
         let page = number(params.first("pagenum")).unwrap_or(1).max(1);
         let skip = (page - 1).saturating_mul(size);
         let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -92,6 +91,14 @@ pub fn is_by_cursor(params: &Params) -> bool {
 pub fn limit(params: &Params, default: i64, max: i64) -> i64 {
     let wanted = number(params.first("limit")).filter(|limit| *limit > 0);
     wanted.map_or(default, |limit| i64::try_from(limit).unwrap_or(i64::MAX)).min(max)
+}
+
+/// Cuts a page that was read with one entry more than `limit`. Returns its last entry if that told that more follow.
+pub fn cut<T>(entries: &mut Vec<T>, limit: i64) -> Option<&T> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    entries.last().filter(|_| more)
 }
 
 /// Digits of any length; more than 64 bits hold is as good as endless.

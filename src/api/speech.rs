@@ -7,7 +7,7 @@ use super::at;
 use super::call::Call;
 use super::reply::Reply;
 use crate::chatroom::speech::{self, Layer, Verdict};
-use crate::chatroom::{Names, rooms, unix_ms};
+use crate::chatroom::unix_ms;
 use crate::error::Error;
 
 /// The most users in one question.
@@ -51,15 +51,8 @@ async fn check_one(call: Call) -> Result<Reply<Option<Speech>>, Error> {
 }
 
 async fn check_several(call: Call) -> Result<Reply<Vec<Speech>>, Error> {
-    let mut names = call.body()?.texts("usernames")?;
-    names.retain(|name| !name.is_empty());
-    if names.is_empty() {
-        return Err(Error::missing("usernames"));
-    }
-    if names.len() > MAX_BATCH {
-        rooms::require(&call.state.db, &call.room()).await?;
-        return Err(Error::TooManyNames { limit: "usernames size is more than max limit", max: MAX_BATCH });
-    }
-    let verdicts = speech::check(&call.state.db, &call.room(), &Names::new(names)).await?;
+    let usernames = call.body()?.texts("usernames")?;
+    let names = call.batch_up_to(MAX_BATCH, usernames, "usernames size is more than max limit").await?;
+    let verdicts = speech::check(&call.state.db, &call.room(), &names).await?;
     Ok(call.reply(verdicts.into_iter().map(Speech::from).collect()))
 }

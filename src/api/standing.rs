@@ -52,12 +52,8 @@ async fn list(call: Call) -> Result<Reply<Vec<RoomStanding>>, Error> {
     let limit = paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT);
     let scope = format!("standing/{}/{}", call.app.id, user.given()[0]);
     let after = call.state.cursors.read::<String>(&scope, &params)?.unwrap_or_default();
-    // One more than asked for tells whether more follow.
     let mut rooms = standing::list(&call.state.db, call.app.id, &user, &after, limit + 1).await?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = rooms.len() > limit;
-    rooms.truncate(limit);
-    let cursor = rooms.last().filter(|_| more).map(|room| call.state.cursors.write(&scope, &room.room));
+    let cursor = paging::cut(&mut rooms, limit).map(|last| call.state.cursors.write(&scope, &last.room));
     let count = rooms.len();
     Ok(call.reply(rooms.into_iter().map(RoomStanding::from).collect()).count(count).cursor(cursor))
 }

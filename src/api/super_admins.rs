@@ -11,7 +11,7 @@ use crate::chatroom::super_admins;
 use crate::error::Error;
 
 /// Entries on a page where its size is not named.
-const DEFAULT_PAGE_SIZE: i64 = 10;
+const DEFAULT_PAGE_SIZE: u64 = 10;
 
 pub fn routes(config: &mut ServiceConfig) {
     config

@@ -212,13 +212,8 @@ async fn page(call: &Call) -> Result<(Vec<User>, Option<String>), Error> {
     let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
     let scope = format!("users/{}", call.app.id);
     let after = call.state.cursors.read::<String>(&scope, &params)?.unwrap_or_default();
-    // One more than asked for tells whether more follow.
     let mut users = users::list(&call.state.db, call.app.id, &after, limit + 1).await?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = users.len() > limit;
-    users.truncate(limit);
-    let last = users.last().filter(|_| more);
-    let cursor = last.map(|user| call.state.cursors.write(&scope, &user.username));
+    let cursor = paging::cut(&mut users, limit).map(|last| call.state.cursors.write(&scope, &last.username));
     Ok((users, cursor))
 }
 
