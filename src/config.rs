@@ -23,6 +23,9 @@ pub struct Settings {
     pub compat: Compat,
     pub expiry: Sweep,
     pub purge: Sweep,
+    pub events: Events,
+    pub callbacks: Callbacks,
+    pub idempotency: Idempotency,
     pub log: Log,
 }
 
@@ -142,6 +145,39 @@ pub struct Sweep {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Events {
+    pub keep_days: u32,
+    pub every_ms: u64,
+    pub streams: usize,
+    pub stream_buffer: usize,
+    pub heartbeat_seconds: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Callbacks {
+    pub every_ms: u64,
+    pub at_once: usize,
+    pub timeout_ms: u64,
+    pub give_up_after_hours: u32,
+    pub keep_days: u32,
+    pub allow_private_targets: bool,
+    pub follow_redirects: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Idempotency {
+    pub keep_hours: u32,
+    pub wait_ms: u64,
+    pub claim_seconds: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Log {
     pub format: LogFormat,
     pub filter: String,
@@ -228,9 +264,21 @@ impl Settings {
             ("expiry.batch", self.expiry.batch.into()),
             ("purge.every_ms", self.purge.every_ms),
             ("purge.batch", self.purge.batch.into()),
+            ("events.keep_days", self.events.keep_days.into()),
+            ("events.every_ms", self.events.every_ms),
+            ("events.stream_buffer", self.events.stream_buffer as u64),
+            ("events.heartbeat_seconds", self.events.heartbeat_seconds),
+            ("callbacks.every_ms", self.callbacks.every_ms),
+            ("callbacks.at_once", self.callbacks.at_once as u64),
+            ("callbacks.timeout_ms", self.callbacks.timeout_ms),
+            ("idempotency.keep_hours", self.idempotency.keep_hours.into()),
+            ("idempotency.claim_seconds", self.idempotency.claim_seconds.into()),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(Unusable(format!("{name} must be at least 1")));
+        }
+        if self.callbacks.keep_days < self.events.keep_days {
+            return Err(Unusable("callbacks.keep_days must be at least events.keep_days".into()));
         }
         if !matches!(self.compat.non_member_status, 400 | 403) {
             return Err(Unusable("compat.non_member_status must be 400 or 403".into()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use moka::future::Cache;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::RoomKey;
 use crate::error::Error;
@@ -27,18 +27,30 @@ const TURNS_REMEMBERED: u64 = 100_000;
 pub struct Db {
     pool: PgPool,
     turns: Cache<RoomKey, Arc<Semaphore>>,
+    news: Arc<watch::Sender<()>>,
 }
 
 impl Db {
     /// The database behind a pool.
     pub fn new(pool: PgPool) -> Self {
         let turns = Cache::builder().max_capacity(TURNS_REMEMBERED).time_to_idle(TURNS_LIFE).build();
-        Self { pool, turns }
+        Self { pool, turns, news: Arc::new(watch::Sender::new(())) }
     }
 
     /// The pool, for single statements.
     pub fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Tells when this process has written events, so that nobody here needs to look for them all the time. What other
+    /// processes have written is for the reader to look for.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
+    /// Says that events were written, and are committed.
+    pub(super) fn tell_news(&self) {
+        self.news.send_replace(());
     }
 
     /// Waits for a turn to change a room, without a connection. Whoever came first goes first.

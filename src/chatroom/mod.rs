@@ -12,6 +12,7 @@ pub mod blocks;
 pub mod change;
 pub mod db;
 pub mod departures;
+pub mod events;
 pub mod members;
 pub mod mutes;
 pub mod rooms;
