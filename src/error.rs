@@ -61,6 +61,10 @@ pub enum Error {
     #[error("{0}")]
     ExceedLimit(String),
 
+    /// The app has no callback rule of that id.
+    #[error("callback rule {rule} does not exist!")]
+    RuleNotFound { rule: String },
+
     /// The user is not registered.
     #[error("username {user} doesn't exist!")]
     UserNotFound { user: String },
@@ -159,6 +163,7 @@ impl Error {
             E::RoomIdTaken { .. }        => (400, "illegal_argument",                   "java.lang.IllegalArgumentException"),
             E::RoomIdBusy { .. }         => (409, "concurrent_operation_error",         "ConcurrentOperationException"),
             E::ExceedLimit(_)            => (403, "exceed_limit",                       "com.easemob.group.exception.ExceedLimitException"),
+            E::RuleNotFound { .. }       => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),
 
             E::UserNotFound { .. }       => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),
             E::AccountNotFound           => (404, "service_resource_not_found",         "UserNotFoundException"),

@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::api::cursor::Cursors;
 use crate::api::{self, State};
 use crate::auth::{Keys, Passwords};
+use crate::callbacks::sender::Sender;
 use crate::chatroom::Db;
 use crate::config::{self, Settings};
-use crate::{expiry, purge, telemetry};
+use crate::{callbacks, expiry, purge, telemetry};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -50,6 +51,9 @@ impl Service {
         let db = Db::new(pool(&settings.database, settings.database_url()?)?);
         let keys = Keys::new(&settings.token_secrets()?);
         let cursors = Cursors::new(&settings.token_secrets()?);
+        // One for each: connections to targets live with the threads that made them.
+        let sender = || Sender::new(&settings.token_secrets()?, &settings.callbacks).map_err(Failure::from);
+        let (background_sender, sender) = (sender()?, sender()?);
         let passwords = Passwords::new(&settings.passwords).map_err(|error| format!("settings: passwords: {error}"))?;
         let listener = TcpListener::bind((settings.server.host.as_str(), settings.server.port))
             .map_err(|error| format!("cannot listen on {}:{}: {error}", settings.server.host, settings.server.port))?;
@@ -67,10 +71,11 @@ impl Service {
             let (db, settings, stop) = (db.clone(), settings.purge.clone(), stop.clone());
             move || purge::run(db, settings, stop)
         });
+        background.spawn(callbacks::run(db.clone(), background_sender, settings.callbacks.clone(), stop.clone()));
         background.spawn(upkeep(stop.clone()));
 
         let patience = Duration::from_secs(settings.server.shutdown_seconds);
-        let state = Data::new(State::new(db.clone(), keys, passwords, cursors, settings));
+        let state = Data::new(State::new(db.clone(), keys, passwords, cursors, sender, settings));
         let server = serve(listener, state)?;
         Ok(Self { address, server, background, stop, db, patience })
     }

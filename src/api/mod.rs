@@ -14,6 +14,7 @@ mod admins;
 mod announcements;
 mod attributes;
 mod blocks;
+mod callbacks;
 mod chatrooms;
 mod health;
 mod members;
@@ -33,6 +34,7 @@ use moka::future::Cache;
 
 use self::cursor::Cursors;
 use crate::auth::{Keys, Passwords};
+use crate::callbacks::sender::Sender;
 use crate::chatroom::Db;
 use crate::chatroom::apps::{self, App};
 use crate::config::Settings;
@@ -54,6 +56,8 @@ pub struct State {
     pub passwords: Passwords,
     /// How places in lists are handed out.
     pub cursors: Cursors,
+    /// How callbacks are sent.
+    pub sender: Sender,
     /// The settings of this process.
     pub settings: Settings,
     apps: Cache<(String, String), Option<Arc<App>>>,
@@ -61,9 +65,9 @@ pub struct State {
 
 impl State {
     /// The state of a service that has just started.
-    pub fn new(db: Db, keys: Keys, passwords: Passwords, cursors: Cursors, settings: Settings) -> Self {
+    pub fn new(db: Db, keys: Keys, passwords: Passwords, cursors: Cursors, sender: Sender, settings: Settings) -> Self {
         let apps = Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build();
-        Self { db, keys, passwords, cursors, settings, apps }
+        Self { db, keys, passwords, cursors, sender, settings, apps }
     }
 
     /// The app of that name, asked for once a second at most.
@@ -99,6 +103,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(standing::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)
+                .configure(callbacks::routes)
                 .configure(chatrooms::routes)
                 .default_service(web::to(unknown_path)),
         )

@@ -2,19 +2,22 @@
 //! the sentence that says what it does. Nothing in here knows HTTP.
 //!
 //! Locks are taken in one order everywhere: apps, then rooms by key, then users by name. Nobody who holds a user's row
-//! asks for a room's.
+//! asks for a room's. The lines of callbacks come after the rooms, and after a line only its rule.
 
 pub mod admins;
 pub mod announcements;
 pub mod apps;
 pub mod attributes;
 pub mod blocks;
+pub mod callbacks;
 pub mod change;
 pub mod db;
+pub mod deliveries;
 pub mod departures;
 pub mod events;
 pub mod members;
 pub mod mutes;
+pub mod replays;
 pub mod rooms;
 pub mod speech;
 pub mod standing;
