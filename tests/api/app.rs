@@ -48,6 +48,8 @@ pub fn settings(url: &str) -> Settings {
     settings.passwords.iterations = 1;
     settings.purge.every_ms = 50;
     settings.expiry.every_ms = 50;
+    settings.callbacks.every_ms = 50;
+    settings.callbacks.allow_private_targets = true;
     settings
 }
 

@@ -9,6 +9,7 @@ mod admins;
 mod announcements;
 mod attributes;
 mod blocks;
+mod callbacks;
 mod chatrooms;
 mod cli;
 mod compat;
