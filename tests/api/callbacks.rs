@@ -9,11 +9,12 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::Digest as _;
 use reqwest::Method;
+use roomward::auth::{Keys, Life, Subject};
 use roomward::migrations;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{Answer, Instance, SECRET, TestApp, eventually, new_database, numbered, settings, shared_database};
+use crate::app::{Answer, Instance, TestApp, eventually, new_database, numbered, settings, shared_database};
 
 const HUSH: &str = "hush, this is the rule's";
 
@@ -221,10 +222,7 @@ async fn a_callback_says_what_has_happened_and_is_signed_in_both_ways() {
         )
     );
     let header = |name: &str| received.headers[name].as_str();
-    assert_eq!(
-        (&*received.path, header("content-type"), header("x-roomward-attempt")),
-        ("/hook?a=b", "application/json", "1")
-    );
+    assert_eq!((&*received.path, header("content-type"), header("x-roomward-attempt")), ("/hook?a=b", "application/json", "1"));
     assert!(header("user-agent").starts_with("roomward/"));
     let (t, v1) = header("x-roomward-signature").split_once(",v1=").expect("two parts");
     let t = t.strip_prefix("t=").expect("a moment");
@@ -375,8 +373,10 @@ async fn a_rule_is_read_changed_and_deleted_and_its_secret_never_comes_out() {
         receiver.url("/a")
     ));
     let path = format!("/callbacks/rules/{id}");
-    let changed = put(&app, &path, json!({"url": receiver.url("/b"), "secret": "another hush", "kinds": ["MUTE", "JOIN/DIRECT"]})).await;
-    let expected = json!({"id": id, "url": receiver.url("/b"), "kinds": ["MUTE", "JOIN/DIRECT"], "paused": false, "created": 0, "lag": 0});
+    let changed =
+        put(&app, &path, json!({"url": receiver.url("/b"), "secret": "another hush", "kinds": ["MUTE", "JOIN/DIRECT"]})).await;
+    let expected =
+        json!({"id": id, "url": receiver.url("/b"), "kinds": ["MUTE", "JOIN/DIRECT"], "paused": false, "created": 0, "lag": 0});
     assert_eq!(changed.json()["data"], expected);
     let (one, all) = (app.get(&path).await, app.get("/callbacks/rules").await);
     assert_eq!((&one.json()["data"], &all.json()["data"][0]), (&expected, &expected));
@@ -502,7 +502,11 @@ async fn what_was_sent_is_sent_again_on_demand_by_numbers_and_by_moments() {
     for nowhere in ["r3", "R1", "no such room"] {
         assert_eq!(app.post_json(&path, json!({"room": nowhere, "from": 1})).await.json()["data"]["events"], 0);
     }
-    sqlx::query("update events set happened_at = to_timestamp(n) where app = $1").bind(app.app.id).execute(&app.db).await.expect("aged");
+    sqlx::query("update events set happened_at = to_timestamp(n) where app = $1")
+        .bind(app.app.id)
+        .execute(&app.db)
+        .await
+        .expect("aged");
     let moments = json!({"from_ms": 2000, "to_ms": 4000});
     assert_eq!(app.post_json(&path, moments.clone()).await.json()["data"], json!({"events": 4}), "the end is not counted");
     receiver.has(9).await;
@@ -605,7 +609,9 @@ async fn targets_that_the_internet_cannot_reach_are_refused() {
     guarded.database.url = url.clone().into();
     let instance = Instance::start(guarded);
     let app = TestApp::on(instance.address, &url).await;
-    for private in [receiver.url("/"), format!("http://[::ffff:127.0.0.1]:{}/", receiver.address.port()), "http://10.0.0.1/".into()] {
+    for private in
+        [receiver.url("/"), format!("http://[::ffff:127.0.0.1]:{}/", receiver.address.port()), "http://10.0.0.1/".into()]
+    {
         let body = json!({"url": private, "secret": HUSH});
         app.post_json("/callbacks/rules", body).await.fails_parameter("url is invalid");
     }
@@ -726,7 +732,11 @@ async fn a_line_is_left_to_whoever_holds_it_and_taken_over_when_that_one_has_die
     happen(&app, "r2", 1).await;
     receiver.has(1).await;
     assert_eq!(receiver.told()[0].0, "r2");
-    sqlx::query("update callback_lines set next_at = now() - interval '1 s' where rule = $1").bind(id).execute(&app.db).await.expect("aged");
+    sqlx::query("update callback_lines set next_at = now() - interval '1 s' where rule = $1")
+        .bind(id)
+        .execute(&app.db)
+        .await
+        .expect("aged");
     receiver.has(3).await;
     all_are(&app, id, "done", 3).await;
 }
@@ -788,11 +798,15 @@ async fn stopping_lets_what_is_under_way_finish_and_gives_the_rest_back() {
 
 #[tokio::test]
 async fn secrets_are_sealed_anew_when_the_services_own_is_replaced() {
-    const NEW: &str = "another secret, of thirty-two bytes too";
+    const OLD: &str = "the first secret of thirty-two bytes";
+    const NEW: &str = "another secret of thirty-two bytes, too";
     let (url, receiver) = (new_database().await, Receiver::ok());
     migrations::run(&url).await.expect("migrated");
-    let old = Instance::start(settings(&url));
+    let mut first = settings(&url);
+    first.auth.secret = OLD.to_owned().into();
+    let old = Instance::start(first);
     let mut app = TestApp::on(old.address, &url).await;
+    app.token = Keys::new(&[OLD]).issue(app.app.uuid, &Subject::Client("test"), Life::Seconds(60)).expect("a token").text;
     let id = rule(&app, &receiver.url("/"), &["*"]).await;
     drop(old);
     let sealed = async || -> Vec<u8> {
@@ -801,7 +815,7 @@ async fn secrets_are_sealed_anew_when_the_services_own_is_replaced() {
     let before = sealed().await;
     let mut rotating = settings(&url);
     rotating.auth.secret = NEW.to_owned().into();
-    rotating.auth.previous_secrets = SECRET.to_owned().into();
+    rotating.auth.previous_secrets = OLD.to_owned().into();
     let instance = Instance::start(rotating);
     eventually("it is sealed anew", || async { sealed().await != before }).await;
     drop(instance);
