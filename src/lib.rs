@@ -17,5 +17,6 @@ pub mod server;
 
 pub mod callbacks;
 pub mod expiry;
+pub mod following;
 pub mod migrations;
 pub mod purge;

@@ -3,6 +3,7 @@
 //! A call goes down once and up once: the route below, [`call::Call`] (which app, which token, which body), the handler
 //! in the file named after the list, the operation of the same name in [`crate::chatroom`], and back through [`reply`].
 
+pub mod actor;
 pub mod body;
 pub mod call;
 pub mod paging;
@@ -16,6 +17,7 @@ mod attributes;
 mod blocks;
 mod callbacks;
 mod chatrooms;
+mod events;
 mod health;
 mod members;
 mod mutes;
@@ -31,6 +33,7 @@ use std::time::Duration;
 
 use actix_web::{Resource, web};
 use moka::future::Cache;
+use tokio_util::sync::CancellationToken;
 
 use self::cursor::Cursors;
 use crate::auth::{Keys, Passwords};
@@ -39,6 +42,7 @@ use crate::chatroom::Db;
 use crate::chatroom::apps::{self, App};
 use crate::config::Settings;
 use crate::error::Error;
+use crate::following::Following;
 
 /// How long an app that was looked up is taken for granted: so long does a change by the operator need to be seen.
 const APP_LIFE: Duration = Duration::from_secs(1);
@@ -56,18 +60,37 @@ pub struct State {
     pub passwords: Passwords,
     /// How places in lists are handed out.
     pub cursors: Cursors,
-    /// How callbacks are sent.
+    /// How callbacks are tried.
     pub sender: Sender,
+    /// The feeds that clients have open.
+    pub following: Arc<Following>,
+    /// Says that the service stops: what would go on for ever ends.
+    pub stop: CancellationToken,
     /// The settings of this process.
     pub settings: Settings,
     apps: Cache<(String, String), Option<Arc<App>>>,
 }
 
 impl State {
-    /// The state of a service that has just started.
-    pub fn new(db: Db, keys: Keys, passwords: Passwords, cursors: Cursors, sender: Sender, settings: Settings) -> Self {
-        let apps = Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build();
-        Self { db, keys, passwords, cursors, sender, settings, apps }
+    /// The state of a service that has just started. Fails on settings that cannot be used.
+    pub fn new(
+        db: Db,
+        following: Arc<Following>,
+        stop: CancellationToken,
+        settings: Settings,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let secrets = settings.token_secrets()?;
+        Ok(Self {
+            db,
+            keys: Keys::new(&secrets),
+            passwords: Passwords::new(&settings.passwords).map_err(|error| format!("settings: passwords: {error}"))?,
+            cursors: Cursors::new(&secrets),
+            sender: Sender::new(&secrets, &settings.callbacks)?,
+            following,
+            stop,
+            apps: Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build(),
+            settings,
+        })
     }
 
     /// The app of that name, asked for once a second at most.
@@ -101,6 +124,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(mutes::routes)
                 .configure(speech::routes)
                 .configure(standing::routes)
+                .configure(events::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)
                 .configure(callbacks::routes)
