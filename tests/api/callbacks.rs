@@ -231,6 +231,86 @@ async fn a_callback_says_what_has_happened_and_is_signed_in_both_ways() {
 }
 
 #[tokio::test]
+async fn every_change_of_a_room_is_told_in_the_words_of_the_hosted_service() {
+    let (app, receiver) = (TestApp::new().await, Receiver::ok());
+    rule(&app, &receiver.url("/"), &["*"]).await;
+    app.users(&["ann", "bob", "cid"]).await;
+    let made =
+        json!({"name": "Lobby", "description": "all", "owner": "ann", "members": ["bob"], "maxusers": 200, "roomid": "lobby"});
+    assert_eq!(app.post_json("/chatrooms", made).await.status, 200);
+    for (method, path, body) in [
+        (Method::POST, "/users/cid", json!(null)),
+        (Method::POST, "/admin", json!({"newadmin": "bob"})),
+        (Method::DELETE, "/admin/bob", json!(null)),
+        (Method::POST, "/white/users/bob", json!(null)),
+        (Method::DELETE, "/white/users/bob", json!(null)),
+        (Method::POST, "/mute", json!({"usernames": ["bob", "cid"], "mute_duration": -1})),
+        (Method::DELETE, "/mute/bob,cid", json!(null)),
+        (Method::POST, "/ban", json!(null)),
+        (Method::DELETE, "/ban", json!(null)),
+        (Method::DELETE, "/users/bob", json!(null)),
+        (Method::POST, "/blocks/users/cid", json!(null)),
+        (Method::DELETE, "/blocks/users/cid", json!(null)),
+        (Method::POST, "/users/bob", json!(null)),
+        (Method::PUT, "", json!({"name": "Hall", "maxusers": 300})),
+        (Method::PUT, "", json!({"newowner": "bob"})),
+        (Method::POST, "/announcement", json!({"announcement": "hi"})),
+        (Method::DELETE, "", json!(null)),
+    ] {
+        let answer = app.send(app.request(method, &format!("/chatrooms/lobby{path}")).body(body.to_string())).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    }
+    assert_eq!(app.post_json("/chatrooms/super_admin", json!({"superadmin": "ann"})).await.status, 200);
+    receiver.has(21).await;
+    let appkey = format!("{}#app", app.app.org);
+    let told = |wanted: &str| -> Vec<String> {
+        let tell = |received: Received| {
+            let body = received.json();
+            let created =
+                received.body.split_once(r#""created":""#).map_or("no moment".into(), |(_, rest)| rest[..13].to_owned());
+            let (_, rest) = received.body.split_once(r#","payload":"#).unwrap_or(("", "{}"));
+            let (payload, _) = rest.split_once(r#","appkey":"#).unwrap_or((rest, ""));
+            let payload = payload.replace(&appkey, "APPKEY").replace(&created, "CREATED");
+            let count = body.get("member_count").map(|count| format!(" {count}")).unwrap_or_default();
+            (body["id"] == wanted).then(|| format!("{} {payload}{count}", body["operation"].as_str().expect("a text")))
+        };
+        receiver.received().into_iter().filter_map(tell).collect()
+    };
+    assert_eq!(told(""), [r#"ROOM_SUPER_ADMIN {"admin":["ann"],"type":"ADD"}"#]);
+    let of_room = told("lobby");
+    let expected = [
+        r#"CREATE {"role":{"ann":"owner"},"member":["bob"],"info":{"owner":"APPKEY_ann","created":"CREATED","custom":"","description":"all","mute":"false","mute_duration":"-1","title":"Lobby","max_users":"200"}}"#,
+        r#"JOIN {"member":["cid"],"type":"DIRECT"} 3"#,
+        r#"ADMIN {"admin":["bob"],"type":"ADD"}"#,
+        r#"ADMIN {"admin":["bob"],"type":"REMOVE"}"#,
+        r#"WHITE {"member":["bob"],"type":"ADD"}"#,
+        r#"WHITE {"member":["bob"],"type":"REMOVE"}"#,
+        r#"MUTE {"member":["bob","cid"],"type":"ADD","expire_timestamp":4638873600000}"#,
+        r#"MUTE {"member":["bob","cid"],"type":"REMOVE"}"#,
+        r#"UPDATE {"type":"MUTE","mute":true}"#,
+        r#"UPDATE {"type":"MUTE","mute":false}"#,
+        r#"LEAVE {"member":["bob"],"type":"KICK"} 2"#,
+    ];
+    assert_eq!(of_room[..11], expected);
+    // Which of these two comes first is the room's affair.
+    assert!(of_room[11..13].contains(&r#"LEAVE {"member":["cid"],"type":"BLOCK"} 1"#.to_owned()), "{of_room:?}");
+    let block = r#"BLOCK {"member":["cid"],"type":"ADD","expire_timestamp":4638873600000}"#;
+    assert!(of_room[11..13].contains(&block.to_owned()), "{of_room:?}");
+    let expected = [
+        r#"BLOCK {"member":["cid"],"type":"REMOVE"}"#,
+        r#"JOIN {"member":["bob"],"type":"DIRECT"} 2"#,
+        r#"UPDATE {"type":"INFO","info":{"title":"Hall","max_users":"300"}}"#,
+        r#"UPDATE {"type":"OWNER","owner":"ann","new_owner":"bob"}"#,
+        r#"UPDATE {"type":"ANNOUNCEMENT","announcement":"hi"}"#,
+        r#"LEAVE {"member":["ann","bob"],"type":"DELETE"}"#,
+        "DELETE {}",
+    ];
+    assert_eq!(of_room[13..], expected);
+    let ours = |received: &Received| received.json()["operator"] == "@ppAdmin";
+    assert!(receiver.received().iter().all(ours));
+}
+
+#[tokio::test]
 async fn the_callbacks_of_a_room_come_in_its_order_and_a_failed_one_again_as_the_same() {
     let app = TestApp::new().await;
     let receiver = Receiver::start(|received| match received.tells() {
@@ -563,7 +643,8 @@ async fn a_target_that_hangs_holds_up_neither_other_rules_nor_calls() {
     hanging.has(4).await;
     app.room_with("ann", &["bob"]).await;
     hanging.release();
-    all_are(&app, slow, "done", 40).await;
+    // All of both, and the room.
+    all_are(&app, slow, "done", 41).await;
 }
 
 #[tokio::test]
