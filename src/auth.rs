@@ -206,7 +206,7 @@ impl Seals {
 }
 
 /// A new secret of a client or a callback: 32 random bytes, in hex.
-pub fn new_client_secret() -> Result<String, Error> {
+pub fn new_secret() -> Result<String, Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| Error::Internal(error.to_string().into()))?;
     Ok(bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))

@@ -213,6 +213,8 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+
     use super::*;
 
     #[test]
@@ -332,6 +334,39 @@ mod tests {
         let refused =
             Targets::new(&settings(false)).expect("a way out").post("http://localhost:9/", HeaderMap::new(), String::new()).await;
         assert_eq!(refused, Err(Unanswered::Forbidden));
+    }
+
+    /// A receiver under a name that the guard takes for one of the internet; it redirects, and counts who comes.
+    #[tokio::test]
+    async fn a_redirect_into_a_private_network_is_not_followed() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let asked = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            while asked.last().is_none_or(|path| path != "/end") {
+                let mut lines = BufReader::new(listener.accept().expect("a connection").0);
+                let mut first = String::new();
+                lines.read_line(&mut first).expect("a line");
+                let path = first.split(' ').nth(1).expect("a path").to_owned();
+                let host = if path == "/literal" { "127.0.0.1" } else { "localhost" };
+                let port = address.port();
+                let answer = format!("HTTP/1.1 307 X\r\nLocation: http://{host}:{port}/inside\r\nContent-Length: 0\r\n\r\n");
+                lines.get_mut().write_all(answer.as_bytes()).expect("sent");
+                asked.push(path);
+            }
+            asked
+        });
+        let settings = Callbacks { follow_redirects: true, ..settings(false) };
+        let guard = Guard { allows_private: false };
+        let client = Targets::client(&settings, guard).resolve("public.example", address).pool_max_idle_per_host(0).build();
+        let targets = Targets { client: client.expect("a client"), guard, timeout: Duration::from_secs(5) };
+        for (path, expected) in
+            [("/literal", Ok(307)), ("/name", Err(Unanswered::Forbidden)), ("/end", Err(Unanswered::Forbidden))]
+        {
+            let url = format!("http://public.example:{}{path}", address.port());
+            assert_eq!(targets.post(&url, HeaderMap::new(), String::new()).await, expected, "{path}");
+        }
+        assert_eq!(asked.join().expect("no panic"), ["/literal", "/name", "/end"]);
     }
 
     fn settings(allow_private_targets: bool) -> Callbacks {
