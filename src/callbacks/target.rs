@@ -124,7 +124,7 @@ async fn drain(mut answer: Response) {
 
 fn why(error: &reqwest::Error) -> Unanswered {
     let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| cause.source());
-    if causes.any(|cause| cause.is::<Private>()) {
+    if causes.any(<dyn std::error::Error>::is::<Private>) {
         Unanswered::Forbidden
     } else if error.is_connect() {
         Unanswered::Unreachable

@@ -157,17 +157,17 @@ pub async fn target(db: &Db, app: i32, id: Uuid) -> Result<Target, Error> {
 }
 
 /// Changes a rule. What waits after failures is tried at once: whoever changes a rule may have mended it.
-pub async fn update(db: &Db, app: i32, id: Uuid, changes: &Changes<'_>) -> Result<(), Error> {
+pub async fn update(db: &Db, app: i32, id: Uuid, wanted: &Changes<'_>) -> Result<(), Error> {
     let changed = sqlx::query!(
         "update callback_rules
          set url = coalesce($3, url), secret = coalesce($4, secret), kinds = coalesce($5, kinds), paused = coalesce($6, paused)
          where app = $1 and id = $2 and deleted_at is null",
         app,
         id,
-        changes.url,
-        changes.sealed,
-        changes.kinds,
-        changes.paused,
+        wanted.url,
+        wanted.sealed,
+        wanted.kinds,
+        wanted.paused,
     )
     .execute(db.pool())
     .await?;

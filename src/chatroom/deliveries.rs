@@ -365,7 +365,7 @@ const PASSED_OVER: i64 = 10_000;
 /// deliveries, and tells how far it got. So a page of a room may be short, or empty, and yet not be the last.
 pub async fn list(db: &Db, asked: &Asked<'_>) -> Result<(Vec<Entry>, Option<i64>), Error> {
     let walk = if asked.room.is_some() { PASSED_OVER.max(asked.size + 1) } else { asked.size + 1 };
-    let states: Vec<String> = asked.states.iter().map(ToString::to_string).collect();
+    let wanted: Vec<String> = asked.states.iter().map(ToString::to_string).collect();
     let rows = sqlx::query!(
         r#"
         with walked as (
@@ -386,7 +386,7 @@ pub async fn list(db: &Db, asked: &Asked<'_>) -> Result<(Vec<Entry>, Option<i64>
         order by delivery.id desc
         "#,
         asked.rule,
-        &states,
+        &wanted,
         asked.before,
         walk,
         asked.room,

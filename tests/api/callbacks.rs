@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::Digest as _;
 use reqwest::Method;
 use roomward::auth::{Keys, Life, Subject};
+use roomward::config::Settings;
 use roomward::migrations;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -199,7 +200,24 @@ async fn all_are(app: &TestApp, rule: Uuid, state: &str, count: usize) {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// The hosted service's signature of a body.
+pub fn security(body: &Value, secret: &str) -> String {
+    let signed = format!("{}{secret}{}", body["callId"].as_str().expect("a text"), body["timestamp"]);
+    hex(&md5::Md5::digest(signed))
+}
+
+/// An instance with settings of its own, alone with its database, and an app on it.
+async fn alone(set: impl FnOnce(&mut Settings)) -> (Instance, TestApp) {
+    let url = new_database().await;
+    migrations::run(&url).await.expect("migrated");
+    let mut settings = settings(&url);
+    set(&mut settings);
+    let instance = Instance::start(settings);
+    let app = TestApp::on(instance.address, &url).await;
+    (instance, app)
 }
 
 #[tokio::test]
@@ -208,26 +226,26 @@ async fn a_callback_says_what_has_happened_and_is_signed_in_both_ways() {
     rule(&app, &receiver.url("/hook?a=b"), &["*"]).await;
     happen(&app, "r1", 1).await;
     receiver.has(1).await;
-    let received = receiver.received().remove(0);
-    let body = received.json();
+    let letter = receiver.received().remove(0);
+    let body = letter.json();
     let (call, timestamp) = (body["callId"].as_str().expect("a text"), body["timestamp"].as_i64().expect("a number"));
     let appkey = format!("{}#app", app.app.org);
-    let delivery = &received.headers["x-roomward-delivery"];
+    let delivery = &letter.headers["x-roomward-delivery"];
     assert_eq!(call, format!("{appkey}_{delivery}"));
-    let security = hex(&md5::Md5::digest(format!("{call}{HUSH}{timestamp}")));
+    let security = security(&body, HUSH);
     assert_eq!(
-        received.body,
+        letter.body,
         format!(
             r#"{{"callId":"{call}","security":"{security}","payload":{{"member":["u1"],"type":"DIRECT"}},"appkey":"{appkey}","id":"r1","type":"CHATROOM","event":"group_op_event","operation":"JOIN","operator":"@ppAdmin","timestamp":{timestamp},"member_count":7}}"#
         )
     );
-    let header = |name: &str| received.headers[name].as_str();
-    assert_eq!((&*received.path, header("content-type"), header("x-roomward-attempt")), ("/hook?a=b", "application/json", "1"));
+    let header = |name: &str| letter.headers[name].as_str();
+    assert_eq!((&*letter.path, header("content-type"), header("x-roomward-attempt")), ("/hook?a=b", "application/json", "1"));
     assert!(header("user-agent").starts_with("roomward/"));
     let (t, v1) = header("x-roomward-signature").split_once(",v1=").expect("two parts");
     let t = t.strip_prefix("t=").expect("a moment");
     let key = Hmac::<sha2::Sha256>::new_from_slice(HUSH.as_bytes()).expect("a key");
-    assert_eq!(v1, hex(&key.chain_update(format!("{t}.{}", received.body)).finalize().into_bytes()));
+    assert_eq!(v1, hex(&key.chain_update(format!("{t}.{}", letter.body)).finalize().into_bytes()));
 }
 
 #[tokio::test]
@@ -322,9 +340,9 @@ async fn the_callbacks_of_a_room_come_in_its_order_and_a_failed_one_again_as_the
     all_are(&app, rule, "done", 4).await;
     let told: Vec<(i64, i64)> = receiver.told().into_iter().map(|(_, n, attempt)| (n, attempt)).collect();
     assert_eq!(told, [(1, 1), (2, 1), (2, 2), (3, 1), (4, 1)]);
-    let received = receiver.received();
-    assert_eq!(received[1].body, received[2].body, "the same callId, the same bytes");
-    assert_eq!(received[1].headers["x-roomward-delivery"], received[2].headers["x-roomward-delivery"]);
+    let letters = receiver.received();
+    assert_eq!(letters[1].body, letters[2].body, "the same callId, the same bytes");
+    assert_eq!(letters[1].headers["x-roomward-delivery"], letters[2].headers["x-roomward-delivery"]);
     let shown = app.get(&format!("/callbacks/rules/{rule}")).await;
     assert!(!shown.text.contains("failing_since"), "{}", shown.text);
 }
@@ -462,10 +480,9 @@ async fn a_rule_is_read_changed_and_deleted_and_its_secret_never_comes_out() {
     assert_eq!((&one.json()["data"], &all.json()["data"][0]), (&expected, &expected));
     happen(&app, "r1", 1).await;
     receiver.has(1).await;
-    let received = receiver.received().remove(0);
-    let body = received.json();
-    let signed = format!("{}another hush{}", body["callId"].as_str().expect("a text"), body["timestamp"]);
-    assert_eq!((&*received.path, body["security"].as_str()), ("/b", Some(&*hex(&md5::Md5::digest(signed)))));
+    let letter = receiver.received().remove(0);
+    let body = letter.json();
+    assert_eq!((&*letter.path, &body["security"]), ("/b", &json!(security(&body, "another hush"))));
     let sealed: Vec<u8> = sqlx::query_scalar("select secret from callback_rules where id = $1::uuid")
         .bind(&id)
         .fetch_one(&app.db)
@@ -622,14 +639,12 @@ async fn a_replay_of_any_size_goes_step_by_step_and_misses_nothing() {
 
 #[tokio::test]
 async fn a_target_that_hangs_holds_up_neither_other_rules_nor_calls() {
-    let mut few = settings(shared_database());
-    few.database.max_connections = 2;
-    few.callbacks.at_once = 4;
-    let (url, receiver, hanging) = (new_database().await, Receiver::ok(), Receiver::start(|_| Reaction::Hang));
-    migrations::run(&url).await.expect("migrated");
-    few.database.url = url.clone().into();
-    let instance = Instance::start(few);
-    let app = TestApp::on(instance.address, &url).await;
+    let (receiver, hanging) = (Receiver::ok(), Receiver::start(|_| Reaction::Hang));
+    let (_instance, app) = alone(|settings| {
+        settings.database.max_connections = 2;
+        settings.callbacks.at_once = 4;
+    })
+    .await;
     let slow = rule(&app, &hanging.url("/"), &["*"]).await;
     for room in numbered("r", 10) {
         happen(&app, &room, 2).await;
@@ -649,13 +664,8 @@ async fn a_target_that_hangs_holds_up_neither_other_rules_nor_calls() {
 
 #[tokio::test]
 async fn a_target_that_takes_too_long_has_failed() {
-    let mut hasty = settings(shared_database());
-    hasty.callbacks.timeout_ms = 200;
-    let (url, hanging) = (new_database().await, Receiver::start(|_| Reaction::Hang));
-    migrations::run(&url).await.expect("migrated");
-    hasty.database.url = url.clone().into();
-    let instance = Instance::start(hasty);
-    let app = TestApp::on(instance.address, &url).await;
+    let hanging = Receiver::start(|_| Reaction::Hang);
+    let (_instance, app) = alone(|settings| settings.callbacks.timeout_ms = 200).await;
     let id = rule(&app, &hanging.url("/"), &["*"]).await;
     happen(&app, "r1", 1).await;
     eventually("it has failed", || async { deliveries(&app, id, "").await[0]["attempts"] == 1 }).await;
@@ -683,13 +693,8 @@ async fn a_rule_can_be_tried_with_something_that_has_not_happened() {
 
 #[tokio::test]
 async fn targets_that_the_internet_cannot_reach_are_refused() {
-    let mut guarded = settings(shared_database());
-    guarded.callbacks.allow_private_targets = false;
-    let (url, receiver) = (new_database().await, Receiver::ok());
-    migrations::run(&url).await.expect("migrated");
-    guarded.database.url = url.clone().into();
-    let instance = Instance::start(guarded);
-    let app = TestApp::on(instance.address, &url).await;
+    let receiver = Receiver::ok();
+    let (_instance, app) = alone(|settings| settings.callbacks.allow_private_targets = false).await;
     for private in
         [receiver.url("/"), format!("http://[::ffff:127.0.0.1]:{}/", receiver.address.port()), "http://10.0.0.1/".into()]
     {
@@ -711,30 +716,22 @@ async fn targets_that_the_internet_cannot_reach_are_refused() {
 
 #[tokio::test]
 async fn a_redirect_is_followed_only_where_that_is_allowed_and_only_with_the_whole_message() {
-    let mut following = settings(shared_database());
-    following.callbacks.follow_redirects = true;
-    let (url, receiver) = (
-        new_database().await,
-        Receiver::start(|received| match &*received.path {
-            "/307" => Reaction::Status(307, "Location: /here\r\n".into()),
-            "/302" => Reaction::Status(302, "Location: /here\r\n".into()),
-            "/loop" => Reaction::Status(308, "Location: /loop\r\n".into()),
-            _ => status(200),
-        }),
-    );
-    migrations::run(&url).await.expect("migrated");
-    following.database.url = url.clone().into();
-    let instance = Instance::start(following);
-    let app = TestApp::on(instance.address, &url).await;
+    let receiver = Receiver::start(|received| match &*received.path {
+        "/307" => Reaction::Status(307, "Location: /here\r\n".into()),
+        "/302" => Reaction::Status(302, "Location: /here\r\n".into()),
+        "/loop" => Reaction::Status(308, "Location: /loop\r\n".into()),
+        _ => status(200),
+    });
+    let (_instance, app) = alone(|settings| settings.callbacks.follow_redirects = true).await;
     let id = rule(&app, &receiver.url("/307"), &["*"]).await;
     for (path, status) in [("/307", 200), ("/302", 302), ("/loop", 308)] {
         put(&app, &format!("/callbacks/rules/{id}"), json!({"url": receiver.url(path)})).await;
         let tested = app.post(&format!("/callbacks/rules/{id}/test")).await.json();
         assert_eq!(tested["data"]["status"], status, "{path}");
     }
-    let received = receiver.received();
-    assert_eq!((&*received[1].path, &received[1].body), ("/here", &received[0].body));
-    assert!(received.len() < 12, "no endless walk: {}", received.len());
+    let letters = receiver.received();
+    assert_eq!((&*letters[1].path, &letters[1].body), ("/here", &letters[0].body));
+    assert!(letters.len() < 12, "no endless walk: {}", letters.len());
 }
 
 #[tokio::test]
@@ -847,10 +844,8 @@ async fn a_result_that_comes_after_the_claim_is_lost_is_not_written() {
 
 #[tokio::test]
 async fn stopping_lets_what_is_under_way_finish_and_gives_the_rest_back() {
-    let (url, receiver) = (new_database().await, Receiver::start(|_| Reaction::Hang));
-    migrations::run(&url).await.expect("migrated");
-    let instance = Instance::start(settings(&url));
-    let app = TestApp::on(instance.address, &url).await;
+    let receiver = Receiver::start(|_| Reaction::Hang);
+    let (instance, app) = alone(|_| {}).await;
     let id = rule(&app, &receiver.url("/"), &["*"]).await;
     happen(&app, "r1", 2).await;
     receiver.has(1).await;
@@ -907,6 +902,5 @@ async fn secrets_are_sealed_anew_when_the_services_own_is_replaced() {
     happen(&app, "r1", 1).await;
     receiver.has(1).await;
     let body = receiver.received().remove(0).json();
-    let signed = format!("{}{HUSH}{}", body["callId"].as_str().expect("a text"), body["timestamp"]);
-    assert_eq!(body["security"], hex(&md5::Md5::digest(signed)));
+    assert_eq!(body["security"], security(&body, HUSH));
 }

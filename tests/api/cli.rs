@@ -2,10 +2,8 @@
 
 use std::process::{Command, Output, Stdio};
 
-use md5::Digest as _;
-
 use crate::app::{SECRET, new_database};
-use crate::callbacks::Receiver;
+use crate::callbacks::{Receiver, security};
 
 fn roomward(url: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_roomward"))
@@ -89,9 +87,7 @@ async fn callbacks_are_made_tried_paused_replayed_and_deleted() {
     let tested = run(&["test", "acme/live", &id]);
     assert!(tested.status.success() && out(&tested).starts_with("status 200 after "), "{}", out(&tested));
     let body = receiver.received().remove(0).json();
-    let signed = format!("{}{secret}{}", body["callId"].as_str().expect("a text"), body["timestamp"]);
-    let security: String = md5::Md5::digest(signed).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(body["security"], security);
+    assert_eq!(body["security"], security(&body, &secret));
 
     assert!(run(&["pause", "acme/live", &id]).status.success());
     assert!(out(&run(&["list", "acme/live"])).lines().all(|line| line.contains("paused")));
