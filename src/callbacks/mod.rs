@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use self::sender::{Outcome, Parcel, Sender, UNREADABLE};
 use self::target::Unanswered;
-use crate::chatroom::deliveries::{self, Attempt, Delivery, Line, Next, Patience, Settled};
+use crate::chatroom::deliveries::{self, Delivery, Line, Next, Patience, Settled};
 use crate::chatroom::{Db, callbacks};
 use crate::config::Callbacks;
 use crate::error::Error;
@@ -37,8 +37,9 @@ const TURN: usize = 100;
 /// How many connections to the database may be in use for all this: the rest is for calls.
 const STATEMENTS_AT_ONCE: usize = 4;
 
-/// How often it is tried to write down what came of a delivery while the database is away.
-const SETTLE_TRIES: u32 = 5;
+/// How long a statement waits before it is tried again when the database is away; each time twice as long, up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many secrets one statement reads.
 const SECRETS_AT_ONCE: i64 = 1000;
@@ -64,6 +65,7 @@ pub async fn run(db: Db, sender: Sender, settings: Callbacks, stop: Cancellation
     let (mut is_resealed, mut is_saturated) = (false, false);
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             _ = ticks.tick() => {}
             // The sender of news lives in the database's handle, which this task holds.
@@ -155,19 +157,19 @@ impl Dispatcher {
             if self.stop.is_cancelled() {
                 break;
             }
-            match self.ask(deliveries::next(&self.db, line)).await? {
+            match self.ask(|| deliveries::next(&self.db, line)).await? {
                 Next::Send(delivery) => match self.deliver(line, &delivery).await? {
                     Settled::Done | Settled::Dead => {}
                     Settled::Waits | Settled::Lost => return Ok(()),
                 },
                 Next::Bury { id, n } => {
-                    if !self.ask(deliveries::bury(&self.db, line, id, self.patience.lease)).await? {
+                    if !self.ask(|| deliveries::bury(&self.db, line, id, self.patience.lease)).await? {
                         return Ok(());
                     }
                     given_up(line, n, None);
                 }
                 Next::Nothing => {
-                    if self.ask(deliveries::close(&self.db, line)).await? {
+                    if self.ask(|| deliveries::close(&self.db, line)).await? {
                         return Ok(());
                     }
                 }
@@ -175,56 +177,46 @@ impl Dispatcher {
                 Next::Lost => return Ok(()),
             }
         }
-        self.ask(deliveries::give_back(&self.db, line)).await
+        self.ask(|| deliveries::give_back(&self.db, line)).await
     }
 
     /// Sends a delivery, and writes down what came of it.
     async fn deliver(&self, line: &Line, delivery: &Delivery) -> Result<Settled, Error> {
-        let attempt = self.send(line, delivery).await?.attempt();
+        let attempt = self.send(line, delivery).await.attempt();
         metrics::histogram!("roomward_callback_seconds").record(attempt.latency.as_secs_f64());
-        let settled = self.settle(line, delivery.id, &attempt).await?;
-        let outcome = match settled {
-            Settled::Done => "done",
-            Settled::Waits => "failed",
-            Settled::Dead => "dead",
-            Settled::Lost => "lost",
-        };
-        metrics::counter!("roomward_callbacks_total", "outcome" => outcome).increment(1);
-        if settled == Settled::Dead {
-            given_up(line, delivery.event.n, attempt.status);
+        let settled = self.ask(|| deliveries::settle(&self.db, line, delivery.id, &attempt, &self.patience)).await?;
+        match settled {
+            Settled::Done => count("done"),
+            Settled::Waits => count("failed"),
+            Settled::Dead => given_up(line, delivery.event.n, attempt.status),
+            Settled::Lost => count("lost"),
         }
         Ok(settled)
     }
 
     /// A secret that cannot be opened is a failure like any other: it may be an instance with other settings that can.
-    async fn send(&self, line: &Line, delivery: &Delivery) -> Result<Outcome, Error> {
+    async fn send(&self, line: &Line, delivery: &Delivery) -> Outcome {
         let Some(unsealed) = self.sender.open(line.rule, &delivery.target.sealed) else {
             tracing::error!(rule = %line.rule, "{UNREADABLE}");
-            return Ok(Outcome { answer: Err(Unanswered::Forbidden), latency: Duration::ZERO });
+            return Outcome { answer: Err(Unanswered::Forbidden), latency: Duration::ZERO };
         };
         let Delivery { call_id, attempts, target, appkey, event, .. } = delivery;
         let parcel = Parcel { appkey, call_id: *call_id, attempt: attempts + 1, event };
-        Ok(self.sender.send(&target.url, &unsealed.secret, &parcel).await)
+        self.sender.send(&target.url, &unsealed.secret, &parcel).await
     }
 
-    /// Tries again for a while if the database is away: what is not written down is sent again.
-    async fn settle(&self, line: &Line, id: i64, attempt: &Attempt) -> Result<Settled, Error> {
-        let mut tries = 0;
-        loop {
-            match self.ask(deliveries::settle(&self.db, line, id, attempt, &self.patience)).await {
-                Err(Error::Unavailable(_)) if tries < SETTLE_TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                settled => return settled,
-            }
-        }
-    }
-
-    /// Asks the database something, when it is this question's turn.
-    async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    /// Asks the database something, when it is this question's turn. If the database is away, or a connection was lost,
+    /// it is asked again for a while: what is not written down is sent again. Asking twice does no harm.
+    async fn ask<T, F: Future<Output = Result<T, Error>>>(&self, question: impl Fn() -> F) -> Result<T, Error> {
         let _turn = self.desk.acquire().await.map_err(|error| Error::Internal(error.into()))?;
-        question.await
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match question().await {
+                Err(Error::Unavailable(_)) if pause <= LAST_PAUSE => tokio::time::sleep(pause).await,
+                answer => return answer,
+            }
+            pause *= 2;
+        }
     }
 
     /// Seals with the present key what was sealed with a previous one, before that is taken away.
@@ -243,6 +235,11 @@ impl Dispatcher {
     }
 }
 
+fn count(outcome: &'static str) {
+    metrics::counter!("roomward_callbacks_total", "outcome" => outcome).increment(1);
+}
+
 fn given_up(line: &Line, n: i64, status: Option<u16>) {
+    count("dead");
     tracing::warn!(rule = %line.rule, room = line.chatroom, n, status, "gave up a callback");
 }

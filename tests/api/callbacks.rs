@@ -10,6 +10,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::Digest as _;
 use reqwest::Method;
 use roomward::auth::{Keys, Life, Subject};
+use roomward::chatroom::Db;
+use roomward::chatroom::deliveries::{self, Attempt, Next, Patience, Settled};
 use roomward::config::Settings;
 use roomward::migrations;
 use serde_json::{Value, json};
@@ -186,7 +188,7 @@ async fn write(app: &TestApp, room: &str, kind: &str, count: i64) {
 }
 
 /// The deliveries of a rule in a state.
-async fn deliveries(app: &TestApp, rule: Uuid, query: &str) -> Vec<Value> {
+async fn log(app: &TestApp, rule: Uuid, query: &str) -> Vec<Value> {
     let answer = app.get(&format!("/callbacks/rules/{rule}/deliveries{query}")).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer.json()["data"].as_array().expect("a list").clone()
@@ -194,9 +196,21 @@ async fn deliveries(app: &TestApp, rule: Uuid, query: &str) -> Vec<Value> {
 
 async fn all_are(app: &TestApp, rule: Uuid, state: &str, count: usize) {
     eventually(&format!("{count} deliveries are {state}"), || async {
-        deliveries(app, rule, &format!("?state={state}")).await.len() == count
+        log(app, rule, &format!("?state={state}")).await.len() == count
     })
     .await;
+}
+
+/// Whether so many statements wait for a row of this app's tables that somebody else has locked.
+async fn waiting_for_locks(app: &TestApp, count: i64) -> bool {
+    let waiting: i64 = sqlx::query_scalar(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+         and (query like '%from apps where id%' or query like '%from callback_lines where rule%')",
+    )
+    .fetch_one(&app.db)
+    .await
+    .expect("a count");
+    waiting >= count
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -360,7 +374,7 @@ async fn a_room_that_fails_holds_up_no_other_and_the_rule_says_since_when_it_fai
     .await;
     happen(&app, "good", 3).await;
     all_are(&app, rule, "done", 3).await;
-    let waiting = deliveries(&app, rule, "?state=pending&room=bad").await;
+    let waiting = log(&app, rule, "?state=pending&room=bad").await;
     assert_eq!(waiting.len(), 2);
     assert_eq!((&waiting[1]["status"], &waiting[1]["n"]), (&json!(503), &json!(1)));
     assert!(waiting[1]["next_at"].is_i64() && waiting[0].get("status").is_none(), "{waiting:?}");
@@ -383,8 +397,8 @@ async fn only_200_is_a_success() {
     for code in codes {
         happen(&app, code, 1).await;
     }
-    eventually("all were tried", || async { deliveries(&app, rule, "").await.iter().all(|entry| entry["attempts"] != 0) }).await;
-    let mut entries = deliveries(&app, rule, "").await;
+    eventually("all were tried", || async { log(&app, rule, "").await.iter().all(|entry| entry["attempts"] != 0) }).await;
+    let mut entries = log(&app, rule, "").await;
     entries.reverse();
     for (entry, code) in entries.iter().zip(codes) {
         assert_eq!((entry["status"].to_string().as_str(), &entry["chatroom"]), (code, &json!(code)));
@@ -437,6 +451,9 @@ async fn pausing_holds_before_the_next_delivery() {
 #[tokio::test]
 async fn an_app_has_four_rules_at_most_whoever_makes_them_at_once() {
     let app = Arc::new(TestApp::new().await);
+    // Whoever comes waits for the app, so that all of them count at once when it is free.
+    let mut busy = app.db.begin().await.expect("a transaction");
+    sqlx::query("select from apps where id = $1 for no key update").bind(app.app.id).fetch_one(&mut *busy).await.expect("a lock");
     let making: Vec<_> = (0..10)
         .map(|_| {
             let app = app.clone();
@@ -444,6 +461,8 @@ async fn an_app_has_four_rules_at_most_whoever_makes_them_at_once() {
             tokio::spawn(async move { app.post_json("/callbacks/rules", body).await })
         })
         .collect();
+    eventually("two wait", || waiting_for_locks(&app, 2)).await;
+    busy.rollback().await.expect("free");
     let mut made = 0;
     for answer in making {
         match answer.await.expect("no panic") {
@@ -489,10 +508,10 @@ async fn a_rule_is_read_changed_and_deleted_and_its_secret_never_comes_out() {
         .await
         .expect("a row");
     assert!(!sealed.windows(4).any(|part| part == b"hush"));
-    let log = app.get(&format!("{path}/deliveries")).await;
+    let logged = app.get(&format!("{path}/deliveries")).await;
     let tested = app.post(&format!("{path}/test")).await;
     let deleted = app.delete(&path).await;
-    for answer in [made, changed, one, all, log, tested, deleted] {
+    for answer in [made, changed, one, all, logged, tested, deleted] {
         assert!(!answer.text.contains("hush"), "{}", answer.text);
     }
     let gone = format!("callback rule {id} does not exist!");
@@ -571,15 +590,15 @@ async fn the_log_of_deliveries_is_read_page_by_page_and_by_room() {
         }
     }
     assert_eq!(seen.join(" "), "c5 c4 c3 c2 c1 b5 b4 b3 b2 b1 a5 a4 a3 a2 a1");
-    let of_room = deliveries(&app, id, "?room=b&state=done").await;
+    let of_room = log(&app, id, "?room=b&state=done").await;
     assert_eq!(of_room.iter().map(|entry| entry["n"].as_i64().expect("a number")).collect::<Vec<_>>(), [5, 4, 3, 2, 1]);
     let known: Vec<Value> = receiver.received().iter().map(|received| received.json()["callId"].clone()).collect();
     assert!(of_room.iter().all(|entry| {
         let call = entry["callid"].as_str().expect("a text").replace("ORG", &app.app.org);
         known.contains(&json!(call)) && entry["attempts"] == 1 && entry.get("next_at").is_none()
     }));
-    assert_eq!(deliveries(&app, id, "?room=nowhere").await.len(), 0);
-    assert_eq!(deliveries(&app, id, "?room=b&limit=2").await.len(), 2);
+    assert_eq!(log(&app, id, "?room=nowhere").await.len(), 0);
+    assert_eq!(log(&app, id, "?room=b&limit=2").await.len(), 2);
 }
 
 #[tokio::test]
@@ -668,8 +687,8 @@ async fn a_target_that_takes_too_long_has_failed() {
     let (_instance, app) = alone(|settings| settings.callbacks.timeout_ms = 200).await;
     let id = rule(&app, &hanging.url("/"), &["*"]).await;
     happen(&app, "r1", 1).await;
-    eventually("it has failed", || async { deliveries(&app, id, "").await[0]["attempts"] == 1 }).await;
-    let entry = deliveries(&app, id, "").await.remove(0);
+    eventually("it has failed", || async { log(&app, id, "").await[0]["attempts"] == 1 }).await;
+    let entry = log(&app, id, "").await.remove(0);
     assert!(entry.get("status").is_none() && entry["latency"].as_i64().is_some_and(|ms| ms >= 200), "{entry}");
     let tested = app.post(&format!("/callbacks/rules/{id}/test")).await.json();
     assert_eq!((&tested["data"]["status"], &tested["data"]["error"]), (&json!(0), &json!("timed out")));
@@ -684,7 +703,7 @@ async fn a_rule_can_be_tried_with_something_that_has_not_happened() {
     receiver.has(1).await;
     let body = receiver.received().remove(0).json();
     assert_eq!((&body["operation"], &body["payload"], &body["id"]), (&json!("TEST"), &json!({"type": "TEST"}), &json!("")));
-    assert!(deliveries(&app, id, "").await.is_empty());
+    assert!(log(&app, id, "").await.is_empty());
     let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
     put(&app, &format!("/callbacks/rules/{id}"), json!({"url": format!("http://{nobody}/")})).await;
     let tested = app.post(&format!("/callbacks/rules/{id}/test")).await.json();
@@ -706,7 +725,7 @@ async fn targets_that_the_internet_cannot_reach_are_refused() {
     let tested = app.post(&format!("/callbacks/rules/{id}/test")).await.json();
     assert_eq!(tested["data"]["error"], "refused: the target is not on the internet");
     happen(&app, "r1", 1).await;
-    eventually("it has failed", || async { deliveries(&app, id, "").await[0]["attempts"] != 0 }).await;
+    eventually("it has failed", || async { log(&app, id, "").await[0]["attempts"] != 0 }).await;
     // A rule from the days before the guard.
     sqlx::query("update callback_rules set url = $1").bind(receiver.url("/")).execute(&app.db).await.expect("changed");
     let tested = app.post(&format!("/callbacks/rules/{id}/test")).await.json();
@@ -740,7 +759,7 @@ async fn what_cannot_be_delivered_for_too_long_is_given_up_and_the_next_has_its_
     let receiver = Receiver::start(|received| if received.tells().1 == 1 { status(500) } else { status(200) });
     let id = rule(&app, &receiver.url("/"), &["*"]).await;
     happen(&app, "r1", 2).await;
-    eventually("it has failed", || async { deliveries(&app, id, "").await[1]["attempts"] == 1 }).await;
+    eventually("it has failed", || async { log(&app, id, "").await[1]["attempts"] == 1 }).await;
     sqlx::query("update deliveries set first_at = now() - interval '72 hours' where rule = $1 and n = 1")
         .bind(id)
         .execute(&app.db)
@@ -748,8 +767,36 @@ async fn what_cannot_be_delivered_for_too_long_is_given_up_and_the_next_has_its_
         .expect("aged");
     all_are(&app, id, "dead", 1).await;
     all_are(&app, id, "done", 1).await;
-    let dead = deliveries(&app, id, "?state=dead").await.remove(0);
+    let dead = log(&app, id, "?state=dead").await.remove(0);
     assert_eq!((&dead["n"], &dead["attempts"], &dead["status"]), (&json!(1), &json!(2), &json!(500)));
+}
+
+#[tokio::test]
+async fn a_failed_delivery_rests_ever_longer_up_to_an_hour() {
+    let app = TestApp::new().await;
+    let made = app.post_json("/callbacks/rules", json!({"url": "http://127.0.0.1:9/", "secret": HUSH, "paused": true})).await;
+    let id: Uuid = made.json()["data"]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    happen(&app, "r1", 1).await;
+    let db = Db::new(app.db.clone());
+    let attempt = Attempt { succeeded: false, status: Some(500), latency: Duration::from_millis(7) };
+    let patience = Patience { lease: Duration::from_mins(1), give_up_after: Duration::from_hours(1) };
+    for failures in 0..20_i32 {
+        let line = deliveries::claim(&db, id, 1, patience.lease).await.expect("claimed").remove(0);
+        let Next::Paused = deliveries::next(&db, &line).await.expect("asked") else { panic!("it is paused") };
+        let delivery: i64 =
+            sqlx::query_scalar("select id from deliveries where rule = $1").bind(id).fetch_one(&app.db).await.expect("one");
+        assert_eq!(deliveries::settle(&db, &line, delivery, &attempt, &patience).await.expect("settled"), Settled::Waits);
+        let rest: f64 =
+            sqlx::query_scalar("select extract(epoch from next_at - now())::float8 from callback_lines where rule = $1")
+                .bind(id)
+                .fetch_one(&app.db)
+                .await
+                .expect("a line");
+        let expected = 2_f64.powi(failures);
+        // What has passed since counts for a little.
+        assert!(rest >= (0.8 * expected).min(3200.0) - 1.0 && rest <= (1.2 * expected).min(3600.0), "{failures}: {rest} s");
+        sqlx::query("update callback_lines set next_at = now() where rule = $1").bind(id).execute(&app.db).await.expect("aged");
+    }
 }
 
 #[tokio::test]
@@ -819,6 +866,45 @@ async fn a_line_is_left_to_whoever_holds_it_and_taken_over_when_that_one_has_die
     all_are(&app, id, "done", 3).await;
 }
 
+/// The one moment at which a delivery could be forgotten: it comes while its line is being taken away as empty.
+#[tokio::test]
+async fn a_line_to_which_something_comes_at_the_last_moment_stays() {
+    let app = TestApp::new().await;
+    let made = app.post_json("/callbacks/rules", json!({"url": "http://127.0.0.1:9/", "secret": HUSH, "paused": true})).await;
+    let id: Uuid = made.json()["data"]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    happen(&app, "r1", 1).await;
+    let db = Db::new(sqlx::PgPool::connect(shared_database()).await.expect("the database"));
+    let line = deliveries::claim(&db, id, 1, Duration::from_mins(1)).await.expect("claimed").remove(0);
+    sqlx::query("update deliveries set state = 'done' where rule = $1").bind(id).execute(&app.db).await.expect("done");
+
+    let mut change = app.db.begin().await.expect("a transaction");
+    sqlx::query("insert into deliveries (rule, app, chatroom, n) values ($1, $2, 'r1', 2)")
+        .bind(id)
+        .bind(app.app.id)
+        .execute(&mut *change)
+        .await
+        .expect("a delivery");
+    sqlx::query(
+        "insert into callback_lines (rule, app, chatroom) values ($1, $2, 'r1')
+         on conflict (rule, chatroom) do update set next_at = callback_lines.next_at",
+    )
+    .bind(id)
+    .bind(app.app.id)
+    .execute(&mut *change)
+    .await
+    .expect("a line");
+    let closing = tokio::spawn(async move { deliveries::close(&db, &line).await });
+    eventually("the other waits", || waiting_for_locks(&app, 1)).await;
+    change.commit().await.expect("committed");
+    assert!(!closing.await.expect("no panic").expect("asked"), "something has come");
+    let left: i64 = sqlx::query_scalar("select count(*) from callback_lines where rule = $1")
+        .bind(id)
+        .fetch_one(&app.db)
+        .await
+        .expect("a count");
+    assert_eq!(left, 1);
+}
+
 #[tokio::test]
 async fn a_result_that_comes_after_the_claim_is_lost_is_not_written() {
     let (app, receiver) = (TestApp::new().await, Receiver::start(|_| Reaction::Hang));
@@ -836,7 +922,7 @@ async fn a_result_that_comes_after_the_claim_is_lost_is_not_written() {
     let second = rule(&app, &other.url("/"), &["LEAVE"]).await;
     write(&app, "r1", "LEAVE/KICK", 1).await;
     all_are(&app, second, "done", 1).await;
-    assert_eq!(deliveries(&app, id, "?state=pending").await.len(), 2);
+    assert_eq!(log(&app, id, "?state=pending").await.len(), 2);
     sqlx::query("update callback_lines set next_at = now() where rule = $1").bind(id).execute(&app.db).await.expect("aged");
     all_are(&app, id, "done", 2).await;
     assert_eq!(receiver.received().len(), 3, "at least once, and here twice");
