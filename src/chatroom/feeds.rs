@@ -123,13 +123,7 @@ const WINDOW: i64 = 10_000;
 
 /// Reads up to `limit` events of an app behind `since`, or from the oldest that is kept; of certain `kinds` only, if any
 /// are named. Those of transactions that are still running, and all behind them, are not told yet.
-pub async fn of_app(
-    db: &Db,
-    app: i32,
-    since: Option<&Position>,
-    limit: i64,
-    kinds: Option<&[String]>,
-) -> Result<AppPage, Error> {
+pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kinds: Option<&[String]>) -> Result<AppPage, Error> {
     let start = since.cloned().unwrap_or_default();
     let rows = sqlx::query!(
         r#"

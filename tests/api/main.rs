@@ -14,6 +14,7 @@ mod cli;
 mod compat;
 mod concurrency;
 mod errors;
+mod events;
 mod layers;
 mod members;
 mod model;
