@@ -25,6 +25,7 @@ mod recovery;
 mod sdk;
 mod speech;
 mod standing;
+mod streams;
 mod super_admins;
 mod tenants;
 mod tokens;
