@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use roomward::migrations;
 use serde_json::{Value, json};
+use sqlx::ConnectOptions as _;
 use tokio::task::JoinSet;
 
 use crate::app::{Answer, Instance, TestApp, eventually, new_database, numbered, settings, shared_database};
@@ -518,4 +519,25 @@ async fn the_feed_of_an_app_tells_nothing_that_somebody_could_still_come_before(
     .expect("written");
     earlier.commit().await.expect("committed");
     assert_eq!(kinds(&events(&app, "/events").await), ["1 CREATE ann", "1 CREATE", "2 JOIN/DIRECT bob"]);
+}
+
+#[tokio::test]
+async fn a_database_that_was_restored_elsewhere_counts_on_from_its_events() {
+    let (_instance, app) = without_expiry().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    // Another cluster has not come so far yet.
+    for table in ["events set xact = xact", "chatrooms set last_xact = last_xact"] {
+        let statement = format!("update {table} + 1000000000");
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&app.db).await.expect("restored");
+    }
+    assert!(events(&app, "/events").await.is_empty(), "in the future");
+    let url = app.db.connect_options().to_url_lossy().to_string();
+    migrations::run(&url).await.expect("migrated");
+    app.delete(&format!("/chatrooms/{room}/users/bob")).await;
+    assert_eq!(kinds(&of_app(&app, 2).await), ["1 CREATE ann,bob", "2 LEAVE/KICK bob"]);
+    let offset =
+        async || -> i64 { sqlx::query_scalar("select xact_offset from event_clock").fetch_one(&app.db).await.expect("a row") };
+    let before = offset().await;
+    migrations::run(&url).await.expect("migrated");
+    assert_eq!(offset().await, before, "once");
 }

@@ -47,7 +47,7 @@ impl Stream {
         loop {
             if let Some((block, rest)) = self.read.split_once("\n\n") {
                 let block = block.to_owned();
-                self.read = rest.to_owned();
+                rest.to_owned().clone_into(&mut self.read);
                 return Some(block);
             }
             let chunk = tokio::time::timeout(Duration::from_secs(10), self.response.chunk()).await.expect("in time");
