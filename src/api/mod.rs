@@ -13,6 +13,7 @@ pub mod cursor;
 mod admins;
 mod announcements;
 mod attributes;
+mod audit;
 mod blocks;
 mod chatrooms;
 mod health;
@@ -97,6 +98,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(mutes::routes)
                 .configure(speech::routes)
                 .configure(standing::routes)
+                .configure(audit::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)
                 .configure(chatrooms::routes)

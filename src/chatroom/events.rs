@@ -241,6 +241,7 @@ pub struct Event {
 }
 
 /// An event as a statement gives it.
+#[derive(sqlx::FromRow)]
 pub(super) struct Row {
     pub chatroom: String,
     pub n: i64,
