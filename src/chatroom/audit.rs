@@ -228,10 +228,10 @@ pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit:
     if filter.is_hopeless() {
         return Ok(Page::default());
     }
-    if let Some(room) = &filter.room {
+    if let Filter { app, user: None, room: Some(room), .. } = filter {
         for place in [&mut span.from, &mut span.to] {
             if place.n == 0 {
-                place.n = first_number(db, filter.app, room, place.moment).await?;
+                place.n = first_number(db, *app, room, place.moment).await?;
             }
         }
     }
