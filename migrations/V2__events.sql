@@ -1,7 +1,7 @@
 -- Nothing happens unseen: every change of a room is an event, written in the same transaction.
 --
--- Safe on a live, large database: new columns have constant defaults, so no table is rewritten, and the one index on an
--- old table holds none of its rows yet.
+-- Safe on a live, large database: new columns have constant defaults, so no table is rewritten, and the indexes on an
+-- old table hold none of its rows yet.
 
 -- Numbers of events are counted on the row of the room, as everything is that its lock protects.
 alter table chatrooms
@@ -21,6 +21,7 @@ alter table blocks
     add column ends_at timestamptz not null default '2117-01-01 00:00:00+08',
     add column reason  text;
 create index blocks_by_end on blocks (ends_at) include (app, chatroom) where ends_at < '2117-01-01 00:00:00+08';
+create index blocks_by_room_end on blocks (app, chatroom, ends_at) where ends_at < '2117-01-01 00:00:00+08';
 
 -- What happens to an app as a whole counts as the events of a room without a name.
 --

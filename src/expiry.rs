@@ -1,36 +1,41 @@
-//! The background task that takes ended mutes away.
+//! The background task that takes ended mutes and blocks away, and tells of their ends.
 //!
-//! Housekeeping only: a mute whose end has come is none in every read, swept or not. The task lists rooms with ended
-//! mutes without a lock, then takes them room by room, each under the room's own lock, in bounded batches. Any number
-//! of instances may do so at once, without a leader; what one has taken, the other does not find.
+//! What has ended is over in every read, swept or not; but only here is it told, when nobody else meets it before. The
+//! task lists rooms in which something has ended without a lock, then takes it room by room, each under the room's own
+//! lock, in bounded batches. Any number of instances may do so at once, without a leader; what one has taken, the other
+//! does not find.
 
 use std::hash::{BuildHasher as _, RandomState};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::chatroom::{Db, mutes, rooms};
+use crate::chatroom::endings::{self, Ended};
+use crate::chatroom::{Db, rooms};
 use crate::config::Sweep;
 use crate::error::Error;
 
-/// Looks for ended mutes again and again until told to stop.
+/// Looks for what has ended again and again until told to stop.
 pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = pass(&db, settings.batch, &stop).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot take ended mutes away; the next pass tries again");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot take away what has ended; the next pass tries again"
+            );
         }
     }
 }
 
-/// Takes every ended mute away, and returns how many it were. Stops between two batches.
+/// Takes every ended mute and block away, and returns how many it were. Stops between two batches.
 ///
 /// Rooms that somebody is changing come last, so that none has to wait for another. One that fails does not keep the
 /// others from their turn either.
 pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
     let mut swept = 0;
     loop {
-        let mut due = mutes::due(db, batch.into()).await?;
+        let mut due = endings::due(db, batch.into()).await?;
         metrics::gauge!("roomward_expiry_lag_seconds").set(due.lag.as_secs_f64());
         let rooms = due.rooms.len();
         if rooms == 0 {
@@ -42,35 +47,37 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
         let mut busy = Vec::new();
         for room in due.rooms {
             if stop.is_cancelled() {
-                return Ok(swept + round.mutes);
+                return Ok(swept + round.ended());
             }
-            match mutes::sweep(db, &room, batch.into(), false).await {
+            match endings::sweep(db, &room, batch.into(), false).await {
                 Ok(None) => busy.push(room),
-                swept => round.mutes += round.unless_failed(swept.map(Option::unwrap_or_default)),
+                swept => round.add(swept.map(Option::unwrap_or_default)),
             }
         }
         for room in busy {
             if stop.is_cancelled() {
-                return Ok(swept + round.mutes);
+                return Ok(swept + round.ended());
             }
-            match mutes::sweep(db, &room, batch.into(), true).await {
-                // A deleted room: its mutes go with the rest of it, and must not stand in the way of the others.
-                Err(Error::RoomNotFound { .. }) => {
-                    round.purged += round.unless_failed(rooms::purge(db, &room, batch.into()).await);
-                }
-                swept => round.mutes += round.unless_failed(swept.map(Option::unwrap_or_default)),
+            match endings::sweep(db, &room, batch.into(), true).await {
+                // A deleted room: its rows go with the rest of it, and must not stand in the way of the others.
+                Err(Error::RoomNotFound { .. }) => match rooms::purge(db, &room, batch.into()).await {
+                    Ok(rows) => round.purged += rows,
+                    Err(error) => round.failure = Some(error),
+                },
+                swept => round.add(swept.map(Option::unwrap_or_default)),
             }
         }
-        swept += round.mutes;
+        swept += round.ended();
         metrics::counter!("roomward_expired_mutes_total").increment(round.mutes);
-        if round.mutes > 0 {
+        metrics::counter!("roomward_expired_blocks_total").increment(round.blocks);
+        if round.ended() > 0 {
             let lag_ms = u64::try_from(due.lag.as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(mutes = round.mutes, rooms, lag_ms, "took ended mutes away");
+            tracing::info!(mutes = round.mutes, blocks = round.blocks, rooms, lag_ms, "took away what had ended");
         }
         if let Some(error) = round.failure {
             return Err(error);
         }
-        if round.mutes + round.purged == 0 {
+        if round.ended() + round.purged == 0 {
             // All of it is in the hands of other instances.
             return Ok(swept);
         }
@@ -81,16 +88,24 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
 #[derive(Default)]
 struct Round {
     mutes: u64,
+    blocks: u64,
     purged: u64,
     failure: Option<Error>,
 }
 
 impl Round {
-    /// How many rows were taken away; a failure is kept for the end of the round.
-    fn unless_failed(&mut self, rows: Result<u64, Error>) -> u64 {
-        rows.unwrap_or_else(|error| {
-            self.failure = Some(error);
-            0
-        })
+    fn ended(&self) -> u64 {
+        self.mutes + self.blocks
+    }
+
+    /// Adds what was taken away; a failure is kept for the end of the round.
+    fn add(&mut self, swept: Result<Ended, Error>) {
+        match swept {
+            Ok(ended) => {
+                self.mutes += ended.mutes as u64;
+                self.blocks += ended.blocks as u64;
+            }
+            Err(error) => self.failure = Some(error),
+        }
     }
 }

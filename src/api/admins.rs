@@ -39,7 +39,7 @@ struct Promoted {
 /// E7: makes a member an admin.
 async fn promote(call: Call) -> Result<Reply<Promoted>, Error> {
     let name = call.user_in_body("newadmin")?;
-    admins::promote(&call.state.db, &call.room(), &name).await?;
+    admins::promote(&call.state.db, &call.room(), &call.actor()?, &name).await?;
     Ok(call.reply(Promoted { result: "success", newadmin: name.given()[0].clone() }))
 }
 
@@ -52,6 +52,6 @@ struct Demoted {
 /// E8: makes an admin a plain member again.
 async fn demote(call: Call) -> Result<Reply<Demoted>, Error> {
     let name = call.user();
-    admins::demote(&call.state.db, &call.room(), &name).await?;
+    admins::demote(&call.state.db, &call.room(), &call.actor()?, &name).await?;
     Ok(call.reply(Demoted { result: "success", oldadmin: name.given()[0].clone() }))
 }

@@ -40,6 +40,6 @@ async fn set(call: Call) -> Result<Reply<Announced>, Error> {
         return Err(Error::AnnouncementTooLong);
     }
     let room = call.room();
-    announcements::set(&call.state.db, &room, text).await?;
+    announcements::set(&call.state.db, &room, &call.actor()?, text).await?;
     Ok(call.reply(Announced { id: room.given().into(), result: true }))
 }

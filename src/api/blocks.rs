@@ -3,13 +3,15 @@
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder as _};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::at;
+use super::body::Body;
 use super::call::Call;
 use super::paging;
 use super::reply::Reply;
-use crate::chatroom::blocks::{self, Blocked};
-use crate::chatroom::{Names, RoomKey, Slice};
+use crate::chatroom::blocks::{self, Blocked, Terms};
+use crate::chatroom::{Names, PERMANENT_MS, RoomKey, Slice, unix_ms};
 use crate::error::Error;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -44,24 +46,57 @@ struct BlockResult {
     reason: Option<String>,
     user: String,
     chatroomid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expire: Option<i64>,
 }
 
-/// E10: blocks one member.
+/// E10: blocks one member. A body is not asked for, and what cannot be read in it counts as none.
 async fn block_one(call: Call) -> Result<Reply<Option<BlockResult>>, Error> {
-    let result = block_each(&call, &call.room(), &call.single_user()?).await?.into_iter().next();
+    let asked = asked(&call.body().unwrap_or_default())?;
+    let result = block_each(&call, &call.room(), &call.single_user()?, asked).await?.into_iter().next();
     Ok(call.reply(result))
 }
 
 /// E11: blocks up to 60 members.
 async fn block_several(call: Call) -> Result<Reply<Vec<BlockResult>>, Error> {
+    let asked = asked(&call.body()?)?;
     let names = call.users_in_body("userNames is more than max limit").await?;
-    let results = block_each(&call, &call.room(), &names).await?;
+    let results = block_each(&call, &call.room(), &names, asked).await?;
     Ok(call.reply(results))
 }
 
+/// What a body may ask for beyond the hosted service: `block_duration` in milliseconds (-1 is for ever, and so is none),
+/// and `allow_non_member`, so that users who are not in the room are kept out of it.
+#[derive(Clone, Copy)]
+struct Asked {
+    duration_ms: i64,
+    strangers: bool,
+    /// Whether anything of it was sent.
+    beyond: bool,
+}
+
+fn asked(body: &Body) -> Result<Asked, Error> {
+    let duration_ms = match body.integer("block_duration") {
+        Ok(None | Some(-1)) => PERMANENT_MS,
+        Ok(Some(duration @ 1..)) => duration,
+        Ok(Some(_)) => return Err(Error::InvalidParameter("block_duration is invalid".into())),
+        Err(_) => return Err(Error::missing("block_duration")),
+    };
+    let strangers = match body.get("allow_non_member") {
+        None => false,
+        Some(Value::Bool(allow)) => *allow,
+        Some(_) => return Err(Error::InvalidParameter("allow_non_member is invalid".into())),
+    };
+    let beyond = ["block_duration", "allow_non_member"].iter().any(|field| body.get(field).is_some());
+    Ok(Asked { duration_ms, strangers, beyond })
+}
+
 /// One result for each name; but if nobody was blocked, the call fails.
-async fn block_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<BlockResult>, Error> {
-    let blocked = blocks::block(&call.state.db, room, names, call.state.settings.limits.blocks_per_room).await?;
+async fn block_each(call: &Call, room: &RoomKey, names: &Names, asked: Asked) -> Result<Vec<BlockResult>, Error> {
+    let Asked { duration_ms, strangers, beyond } = asked;
+    let limit = call.state.settings.limits.blocks_per_room;
+    let terms = Terms { duration_ms, strangers, again: beyond, limit };
+    let (blocked, ends_at) = blocks::block(&call.state.db, room, &call.actor()?, names, terms).await?;
     if !blocked.contains(&Blocked::Out) {
         if blocked.contains(&Blocked::Owner) {
             return Err(Error::OwnerIsProtected);
@@ -78,6 +113,7 @@ async fn block_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<Bl
         },
         user: user.clone(),
         chatroomid: room.given().into(),
+        expire: (beyond && blocked == Blocked::Out).then(|| unix_ms(ends_at)),
     };
     Ok(names.given().iter().zip(blocked).map(result).collect())
 }
@@ -96,7 +132,7 @@ async fn unblock(call: Call) -> Result<HttpResponse, Error> {
 
 /// One result for each name; but if nobody was on the list, the call fails.
 async fn unblock_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<BlockResult>, Error> {
-    let unblocked = blocks::unblock(&call.state.db, room, names).await?;
+    let unblocked = blocks::unblock(&call.state.db, room, &call.actor()?, names).await?;
     if !unblocked.contains(&true) {
         return Err(call.not_members(names.given().to_vec()));
     }
@@ -106,6 +142,7 @@ async fn unblock_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<
         reason: None,
         user: user.clone(),
         chatroomid: room.given().into(),
+        expire: None,
     };
     Ok(names.given().iter().zip(unblocked).map(result).collect())
 }

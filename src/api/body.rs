@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 
 /// A JSON object; any other JSON counts as one without fields.
+#[derive(Default)]
 pub struct Body(Map<String, Value>);
 
 impl Body {

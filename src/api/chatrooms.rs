@@ -39,7 +39,8 @@ async fn create(call: Call) -> Result<Reply<Created>, Error> {
     let app_key = format!("{}#{}", call.app.org, call.app.name);
     let room = new_room(&call)?;
     let quota = Quota { rooms_per_app: call.rules.rooms_per_app, rooms_per_user: call.rules.rooms_per_user };
-    let id = rooms::create(&call.state.db, &AppKey { app: call.app.id, text: &app_key }, &room, quota).await?;
+    let key = AppKey { app: call.app.id, text: &app_key };
+    let id = rooms::create(&call.state.db, &key, &call.actor()?, &room, quota).await?;
     Ok(call.reply(Created { id }))
 }
 
@@ -242,7 +243,7 @@ async fn update(call: Call) -> Result<Reply<Updated>, Error> {
     at_most("title", update.name.as_deref().unwrap_or_default(), MAX_NAME)?;
     at_most("desc", update.description.as_deref().unwrap_or_default(), MAX_DESCRIPTION)?;
     at_most("custom", update.custom.as_deref().unwrap_or_default(), MAX_CUSTOM)?;
-    rooms::update(&call.state.db, &call.room(), &update).await?;
+    rooms::update(&call.state.db, &call.room(), &call.actor()?, &update).await?;
     Ok(call.reply(Updated {
         groupname: update.name.map(|_| true),
         description: update.description.map(|_| true),
@@ -260,6 +261,6 @@ struct Deleted {
 
 async fn delete(call: Call) -> Result<Reply<Deleted>, Error> {
     let room = call.room();
-    rooms::delete(&call.state.db, &room).await?;
+    rooms::delete(&call.state.db, &room, &call.actor()?).await?;
     Ok(call.reply(Deleted { success: true, id: room.given().into() }))
 }

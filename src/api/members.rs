@@ -69,7 +69,7 @@ struct AddedOne {
 async fn add_one(call: Call) -> Result<Reply<AddedOne>, Error> {
     let (room, names) = (call.room(), call.single_user()?);
     let user = names.given()[0].clone();
-    let added = members::add(&call.state.db, &room, &names, call.rules.rooms_per_user).await?;
+    let added = members::add(&call.state.db, &room, &call.actor()?, &names, call.rules.rooms_per_user).await?;
     if added == [Added::Already] && call.rules.add_existing_member == AddExistingMember::Error {
         return Err(Error::AlreadyMember { user, room: room.given().into() });
     }
@@ -87,7 +87,7 @@ struct AddedSeveral {
 async fn add_several(call: Call) -> Result<Reply<AddedSeveral>, Error> {
     let names = call.users_in_body("addMembers: addMembers number more than maxSize").await?;
     let room = call.room();
-    members::add(&call.state.db, &room, &names, call.rules.rooms_per_user).await?;
+    members::add(&call.state.db, &room, &call.actor()?, &names, call.rules.rooms_per_user).await?;
     let newmembers = names.given().to_vec();
     Ok(call.reply(AddedSeveral { newmembers, action: "add_member", id: room.given().into() }))
 }
@@ -117,7 +117,7 @@ async fn remove(call: Call) -> Result<HttpResponse, Error> {
 
 /// One result for each name; but if nobody was removed, the call fails.
 async fn remove_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<Removal>, Error> {
-    let removed = members::remove(&call.state.db, room, names).await?;
+    let removed = members::remove(&call.state.db, room, &call.actor()?, names).await?;
     if !removed.contains(&Removed::Out) {
         if removed.contains(&Removed::Owner) {
             return Err(Error::OwnerIsProtected);

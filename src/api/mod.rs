@@ -3,6 +3,7 @@
 //! A call goes down once and up once: the route below, [`call::Call`] (which app, which token, which body), the handler
 //! in the file named after the list, the operation of the same name in [`crate::chatroom`], and back through [`reply`].
 
+pub mod actor;
 pub mod body;
 pub mod call;
 pub mod paging;

@@ -9,8 +9,8 @@ use super::body::Body;
 use super::call::Call;
 use super::paging;
 use super::reply::Reply;
-use crate::chatroom::mutes::{self, Mute, PERMANENT_MS, Strangers};
-use crate::chatroom::{Slice, rooms, unix_ms};
+use crate::chatroom::mutes::{self, Mute, Strangers};
+use crate::chatroom::{PERMANENT_MS, Slice, rooms, unix_ms};
 use crate::error::Error;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -58,7 +58,7 @@ async fn mute(call: Call) -> Result<Reply<Vec<MuteResult>>, Error> {
     let duration_ms = duration_ms(&body)?;
     let names = call.batch(usernames, "userNames size is more than max limit").await?;
     let limit = call.state.settings.limits.mutes_per_room;
-    match mutes::mute(&call.state.db, &call.room(), &names, duration_ms, limit).await? {
+    match mutes::mute(&call.state.db, &call.room(), &call.actor()?, &names, duration_ms, limit).await? {
         Err(Strangers(strangers)) => Err(call.not_members(strangers)),
         Ok(mutes) => {
             let result = |mute: Mute| MuteResult { result: true, expire: unix_ms(mute.ends_at), user: mute.username };
@@ -86,7 +86,7 @@ struct UnmuteResult {
 /// E21: lifts the mutes of up to 60 users, members or not.
 async fn unmute(call: Call) -> Result<Reply<Vec<UnmuteResult>>, Error> {
     let names = call.users("removeMute member size more than max limit").await?;
-    let unmuted = mutes::unmute(&call.state.db, &call.room(), &names).await?;
+    let unmuted = mutes::unmute(&call.state.db, &call.room(), &call.actor()?, &names).await?;
     let result = |(user, result): (&String, bool)| UnmuteResult { result, user: user.clone() };
     let results = names.given().iter().zip(unmuted).map(result).collect();
     Ok(call.reply(results))
@@ -99,12 +99,12 @@ struct MuteAll {
 
 /// E20: mutes the whole room. Its `action` is `put`, as the hosted service has it.
 async fn mute_all(call: Call) -> Result<Reply<MuteAll>, Error> {
-    rooms::set_mute_all(&call.state.db, &call.room(), true).await?;
+    rooms::set_mute_all(&call.state.db, &call.room(), &call.actor()?, true).await?;
     Ok(call.reply(MuteAll { mute: true }).action("put"))
 }
 
 /// E22: lifts the mute of the whole room; the mutes of members stay.
 async fn unmute_all(call: Call) -> Result<Reply<MuteAll>, Error> {
-    rooms::set_mute_all(&call.state.db, &call.room(), false).await?;
+    rooms::set_mute_all(&call.state.db, &call.room(), &call.actor()?, false).await?;
     Ok(call.reply(MuteAll { mute: false }))
 }

@@ -19,7 +19,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/chatrooms/{chatroom_id}/speak").route(web::post().to(check_several)));
 }
 
-/// `layer` is the rule that decides; `until` the end of the mute, in Unix milliseconds, if that decides.
+/// `layer` is the rule that decides; `until` the end of the mute or the block, in Unix milliseconds, if that decides, and
+/// `reason` why it was laid on, if somebody has said.
 #[derive(Serialize)]
 struct Speech {
     user: String,
@@ -27,6 +28,8 @@ struct Speech {
     layer: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 impl From<Verdict> for Speech {
@@ -41,7 +44,8 @@ impl From<Verdict> for Speech {
             Layer::RoomMuted => "room_muted",
             Layer::Member => "member",
         };
-        Self { user: verdict.username, allowed: verdict.layer.allows(), layer, until: verdict.until.map(unix_ms) }
+        let (allowed, until) = (verdict.layer.allows(), verdict.until.map(unix_ms));
+        Self { user: verdict.username, allowed, layer, until, reason: verdict.reason }
     }
 }
 

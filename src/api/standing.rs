@@ -7,7 +7,6 @@ use super::at;
 use super::call::Call;
 use super::paging;
 use super::reply::Reply;
-use crate::chatroom::mutes::PERMANENT_MS;
 use crate::chatroom::standing::{self, Standing};
 use crate::chatroom::unix_ms;
 use crate::error::Error;
@@ -16,7 +15,7 @@ pub fn routes(config: &mut ServiceConfig) {
     config.service(at("/users/{usernames}/standing").route(web::get().to(list)));
 }
 
-/// Moments are Unix milliseconds; a block has no end.
+/// Moments are Unix milliseconds.
 #[derive(Serialize)]
 struct RoomStanding {
     id: String,
@@ -41,7 +40,7 @@ impl From<Standing> for RoomStanding {
             role,
             whitelisted: standing.whitelisted,
             muted_until: standing.muted_until.map(unix_ms),
-            blocked_until: standing.blocked.then_some(PERMANENT_MS),
+            blocked_until: standing.blocked_until.map(unix_ms),
         }
     }
 }

@@ -35,7 +35,7 @@ struct Promoted {
 
 async fn promote(call: Call) -> Result<Reply<Promoted>, Error> {
     let name = call.user_in_body("superadmin")?;
-    super_admins::promote(&call.state.db, call.app.id, &name).await?;
+    super_admins::promote(&call.state.db, call.app.id, &call.actor()?, &name).await?;
     Ok(call.reply(Promoted { result: "success", resource: "" }))
 }
 
@@ -50,6 +50,6 @@ struct Demoted {
 /// A success also for a user who never was one.
 async fn demote(call: Call) -> Result<Reply<Demoted>, Error> {
     let name = call.user();
-    super_admins::demote(&call.state.db, call.app.id, &name).await?;
+    super_admins::demote(&call.state.db, call.app.id, &call.actor()?, &name).await?;
     Ok(call.reply(Demoted { new_super_admin: name.given()[0].clone(), resource: "" }))
 }

@@ -182,7 +182,7 @@ async fn get(call: Call) -> Result<UserReply<Entity>, Error> {
 
 /// U5: the user goes, with the rooms that the user owns and every standing in others.
 async fn delete(call: Call) -> Result<UserReply<Entity>, Error> {
-    let deleted = departures::delete(&call.state.db, call.app.id, &call.user()).await?;
+    let deleted = departures::delete(&call.state.db, call.app.id, &call.actor()?, &call.user()).await?;
     if deleted.is_empty() {
         return Err(Error::AccountNotFound);
     }
@@ -203,7 +203,7 @@ async fn list(call: Call) -> Result<UserReply<Entity>, Error> {
 async fn delete_several(call: Call) -> Result<UserReply<Entity>, Error> {
     let (users, cursor) = page(&call).await?;
     let names = Names::new(users.into_iter().map(|user| user.username));
-    let deleted = departures::delete(&call.state.db, call.app.id, &names).await?;
+    let deleted = departures::delete(&call.state.db, call.app.id, &call.actor()?, &names).await?;
     Ok(call.user_reply(entities(deleted)).cursor(cursor))
 }
 

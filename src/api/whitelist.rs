@@ -58,7 +58,7 @@ async fn add_several(call: Call) -> Result<Reply<Vec<WhitelistResult>>, Error> {
 
 /// One result for each name; but if none of them is a member, the call fails.
 async fn add_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<WhitelistResult>, Error> {
-    let added = whitelist::add(&call.state.db, room, names).await?;
+    let added = whitelist::add(&call.state.db, room, &call.actor()?, names).await?;
     if !added.contains(&true) {
         return Err(call.not_members(names.given().to_vec()));
     }
@@ -76,7 +76,7 @@ async fn add_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<Whit
 async fn remove(call: Call) -> Result<Reply<Vec<WhitelistResult>>, Error> {
     let names = call.users("removeWhitelist size is more than max limit").await?;
     let room = call.room();
-    let removed = whitelist::remove(&call.state.db, &room, &names).await?;
+    let removed = whitelist::remove(&call.state.db, &room, &call.actor()?, &names).await?;
     if !removed.contains(&true) {
         return Err(call.not_members(names.given().to_vec()));
     }

@@ -1,6 +1,7 @@
 //! The admins of a room: members whom the owner has made so. The owner is none of them.
 
 use super::change::{Change, change};
+use super::events::{Actor, Kind};
 use super::{Db, Names, RoomKey, Slice, users};
 use crate::error::Error;
 
@@ -48,8 +49,8 @@ pub async fn slice(db: &Db, key: &RoomKey, after: Option<i64>, size: i64) -> Res
 }
 
 /// Makes a member an admin. For the owner and for an admin there is nothing to do.
-pub async fn promote(db: &Db, key: &RoomKey, name: &Names) -> Result<(), Error> {
-    change(db, key, async |change| {
+pub async fn promote(db: &Db, key: &RoomKey, actor: &Actor, name: &Names) -> Result<(), Error> {
+    change(db, key, actor, async |change| {
         let user = users::require(change.connection(), key.app, name).await?;
         if !change.standing(name).await?[0].member {
             return Err(Error::NotInRoom { user, room: key.given().into() });
@@ -71,14 +72,15 @@ pub async fn promote(db: &Db, key: &RoomKey, name: &Names) -> Result<(), Error> 
         )
         .execute(change.connection())
         .await?;
+        change.record(Kind::AdminAdd, |event| event.users([user]));
         Ok(())
     })
     .await
 }
 
 /// Makes an admin a plain member again.
-pub async fn demote(db: &Db, key: &RoomKey, name: &Names) -> Result<(), Error> {
-    change(db, key, async |change| {
+pub async fn demote(db: &Db, key: &RoomKey, actor: &Actor, name: &Names) -> Result<(), Error> {
+    change(db, key, actor, async |change| {
         let user = users::require(change.connection(), key.app, name).await?;
         if delete(change, &user).await? {
             return Ok(());
@@ -94,7 +96,11 @@ pub(super) async fn delete(change: &mut Change, user: &str) -> Result<bool, Erro
     let gone = sqlx::query!("delete from admins where app = $1 and chatroom = $2 and username = $3", key.app, key.id(), user,)
         .execute(change.connection())
         .await?;
-    Ok(gone.rows_affected() > 0)
+    let was_admin = gone.rows_affected() > 0;
+    if was_admin {
+        change.record(Kind::AdminRemove, |event| event.users([user]));
+    }
+    Ok(was_admin)
 }
 
 async fn current(change: &mut Change) -> Result<Vec<String>, Error> {

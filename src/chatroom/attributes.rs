@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::change::{Change, change};
+use super::events::Actor;
 use super::{Db, Names, RoomKey, rooms};
 use crate::error::Error;
 
@@ -53,7 +54,7 @@ pub async fn set(
     attributes: &[(String, String)],
     leave: bool,
 ) -> Result<Outcome, Error> {
-    change(db, key, async |change| {
+    change(db, key, &Actor::client(), async |change| {
         require_member(change, operator).await?;
         let setter = &operator.name.stored()[0];
         let setters = setters(change).await?;
@@ -97,7 +98,7 @@ pub async fn set(
 
 /// Deletes attributes, one by one. The operator must be in the room, unless the call is forced.
 pub async fn delete(db: &Db, key: &RoomKey, operator: &Operator, keys: &[String]) -> Result<Outcome, Error> {
-    change(db, key, async |change| {
+    change(db, key, &Actor::client(), async |change| {
         if !operator.forced {
             require_member(change, operator).await?;
         }

@@ -3,6 +3,7 @@
 //! Deleting a user marks the row first: from then on nobody can add the user anywhere. Then room by room forgets the
 //! user, each under its own lock, and last the row goes and with it the claim on the name.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use sqlx::PgConnection;
@@ -10,8 +11,9 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::change::{Change, change};
+use super::events::{Actor, Kind};
 use super::users::User;
-use super::{Db, Names, RoomKey, blocks, members, mutes};
+use super::{Db, Names, RoomKey, blocks, members, mutes, super_admins};
 use crate::error::Error;
 
 /// A user who was deleted but whom some rooms still know. Names are given away again, so the UUID belongs to it.
@@ -19,6 +21,16 @@ pub struct Gone {
     app: i32,
     username: String,
     uuid: Uuid,
+    /// Who has deleted the user: the rooms' events say so.
+    deleted_by: Option<String>,
+    deleted_reason: Option<String>,
+}
+
+impl Gone {
+    fn actor(&self) -> Actor {
+        let name = self.deleted_by.clone().map_or(Actor::client().name, Cow::Owned);
+        Actor { name, reason: self.deleted_reason.clone() }
+    }
 }
 
 /// How much is done at once about users who have left.
@@ -35,12 +47,19 @@ fn before_the_answer() -> Effort {
 }
 
 /// Deletes users, each with the rooms that the user owns and every standing in others. Returns who was there to delete.
-pub async fn delete(db: &Db, app: i32, names: &Names) -> Result<Vec<User>, Error> {
-    let mut users = db.transact(async |connection| mark(connection, app, names).await).await?;
+pub async fn delete(db: &Db, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
+    let mut users = db.transact(async |connection| mark(connection, app, actor, names).await).await?;
+    db.tell_news();
     users.sort_by_key(|user| names.stored().iter().position(|name| *name == user.username));
     let mut effort = before_the_answer();
     for user in &users {
-        let gone = Gone { app, username: user.username.clone(), uuid: user.uuid };
+        let gone = Gone {
+            app,
+            username: user.username.clone(),
+            uuid: user.uuid,
+            deleted_by: Some(actor.name.clone().into_owned()),
+            deleted_reason: actor.reason.clone(),
+        };
         match forget(db, &gone, &effort).await {
             Ok(rooms) => effort.rooms -= rooms,
             Err(error) => {
@@ -55,7 +74,8 @@ pub async fn delete(db: &Db, app: i32, names: &Names) -> Result<Vec<User>, Error
 
 /// Marks users as deleted. What they are app-wide goes in the next statement, which sees all that those have committed
 /// for whom the first one waited.
-async fn mark(connection: &mut PgConnection, app: i32, names: &Names) -> Result<Vec<User>, Error> {
+async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
+    let last_event = super_admins::lock(&mut *connection, app).await?;
     // `for update` and not what an update takes by itself: it must wait for those who hold the user.
     let users = sqlx::query_as!(
         User,
@@ -64,18 +84,18 @@ async fn mark(connection: &mut PgConnection, app: i32, names: &Names) -> Result<
              where app = $1 and username = any($2::text[]) and deleted_at is null
              order by username for update
          )
-         update users set deleted_at = now() from doomed
+         update users set deleted_at = now(), deleted_by = $3, deleted_reason = $4 from doomed
          where users.app = $1 and users.username = doomed.username
          returning uuid, users.username, nickname, activated, created_at, modified_at",
         app,
         names.stored(),
+        &*actor.name,
+        actor.reason,
     )
     .fetch_all(&mut *connection)
     .await?;
     let marked: Vec<String> = users.iter().map(|user| user.username.clone()).collect();
-    sqlx::query!("delete from super_admins where app = $1 and username = any($2::text[])", app, &marked)
-        .execute(connection)
-        .await?;
+    super_admins::delete(connection, app, last_event, actor, &marked).await?;
     Ok(users)
 }
 
@@ -83,7 +103,7 @@ async fn mark(connection: &mut PgConnection, app: i32, names: &Names) -> Result<
 pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<Gone>, Error> {
     Ok(sqlx::query_as!(
         Gone,
-        "select app, username, uuid from users where deleted_at is not null order by deleted_at limit $1",
+        "select app, username, uuid, deleted_by, deleted_reason from users where deleted_at is not null order by deleted_at limit $1",
         limit,
     )
     .fetch_all(db.pool())
@@ -96,6 +116,7 @@ pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<Gone>, Error> {
 /// everything else asks for membership.
 pub async fn forget(db: &Db, user: &Gone, effort: &Effort) -> Result<usize, Error> {
     const ROOMS_AT_ONCE: i64 = 100;
+    let actor = user.actor();
     let mut after = String::new();
     let mut rooms_done = 0;
     loop {
@@ -107,7 +128,7 @@ pub async fn forget(db: &Db, user: &Gone, effort: &Effort) -> Result<usize, Erro
                 return Ok(rooms_done);
             }
             let key = RoomKey::new(user.app, room);
-            let work = change(db, &key, async |change| forget_in_room(change, user).await);
+            let work = change(db, &key, &actor, async |change| forget_in_room(change, user).await);
             let done = match effort.until {
                 None => work.await,
                 Some(until) => match timeout_at(until, work).await {
@@ -191,7 +212,7 @@ async fn forget_in_room(change: &mut Change, user: &Gone) -> Result<(), Error> {
     }
     let name = std::slice::from_ref(&user.username);
     if change.standing(&Names::new(name)).await?[0].member {
-        members::delete(change, name).await?;
+        members::delete(change, name, Kind::Kick).await?;
     }
     blocks::delete(change, name).await?;
     mutes::delete(change, name).await?;

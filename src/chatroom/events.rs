@@ -5,17 +5,15 @@
 //! feed of an app is in the order of the transactions, and is read only up to the oldest one that is still running:
 //! what comes later is behind the place that a reader has reached. Within a room that is the order of the numbers, too.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::str::FromStr;
-
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use sqlx::PgConnection;
+use std::borrow::Cow;
 use time::OffsetDateTime;
 
-use super::{Db, RoomKey, unix_ms};
+use super::{RoomKey, unix_ms};
 use crate::error::Error;
 
 /// Who a change is ascribed to, and why it was made.
@@ -182,14 +180,17 @@ fn as_columns<S: Serializer>(actor: &Actor, serializer: S) -> Result<S::Ok, S::E
 }
 
 impl NewEvent {
+    /// The most users that an event of the service itself is about; an event of a call is about no more than it may name.
+    pub(super) const MOST_USERS: usize = 1000;
+
     /// An event of that kind, about nobody yet.
     pub(super) fn new(kind: Kind, actor: &Actor) -> Self {
         Self { kind, users: Vec::new(), before: None, after: None, actor: actor.clone(), member_count: None }
     }
 
     /// Whom it is about, in the order of the request.
-    pub fn users(mut self, users: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.users = users.into_iter().map(Into::into).collect();
+    pub fn users(mut self, users: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.users = users.into_iter().map(|name| name.as_ref().to_owned()).collect();
         self
     }
 
@@ -238,6 +239,71 @@ pub struct Event {
     pub reason: Option<String>,
     /// When, in Unix milliseconds.
     pub timestamp: i64,
+}
+
+/// Where a room's events go on.
+pub(super) struct Place {
+    /// The number of the last event.
+    pub last: i64,
+    /// No event of the room may come before this transaction in the feed of the app.
+    pub xact: i64,
+}
+
+impl Place {
+    /// Behind the event of that number, for whoever has held the room's lock since before it had a transaction number.
+    pub fn after(last: i64) -> Self {
+        Self { last, xact: 0 }
+    }
+}
+
+/// Writes events of a room whose lock is held, and what callback rules ask for because of them. Returns the last number.
+pub(super) async fn append(
+    connection: &mut PgConnection,
+    key: &RoomKey,
+    place: Place,
+    events: &[NewEvent],
+) -> Result<i64, Error> {
+    let given = serde_json::to_string(events).map_err(|error| Error::Internal(error.into()))?;
+    // A line that is there already is locked all the same: whoever is about to take it away as empty must see this.
+    sqlx::query!(
+        "with given as (
+             select * from rows from (json_to_recordset($4::text::json) as (
+                 kind text, users text[], before json, after json, actor text, reason text, member_count integer
+             )) with ordinality as given (kind, users, before, after, actor, reason, member_count, place)
+         ),
+         written as (
+             insert into events
+                 (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact)
+             select $1, $2, $3 + place, kind, users, before, after, actor, reason, member_count,
+                    date_trunc('milliseconds', statement_timestamp()),
+                    greatest($5, pg_current_xact_id()::text::bigint + (select xact_offset from event_clock))
+             from given
+             returning n, kind, users, happened_at
+         ),
+         named as (
+             insert into event_users (app, username, happened_at, chatroom, n)
+             select distinct $1::integer, username, happened_at, $2::text, n from written, unnest(users) username
+         ),
+         asked as (
+             insert into deliveries (rule, app, chatroom, n)
+             select rules.id, $1, $2, written.n from written
+             join callback_rules rules on rules.app = $1 and rules.deleted_at is null
+                 and rules.kinds && array['*', kind, split_part(kind, '/', 1)]
+             order by written.n
+             returning rule
+         )
+         insert into callback_lines (rule, app, chatroom)
+         select distinct rule, $1::integer, $2::text from asked order by rule
+         on conflict (rule, chatroom) do update set next_at = callback_lines.next_at",
+        key.app,
+        key.id(),
+        place.last,
+        given,
+        place.xact,
+    )
+    .execute(connection)
+    .await?;
+    Ok(place.last + i64::try_from(events.len()).unwrap_or(i64::MAX))
 }
 
 /// An event as a statement gives it.

@@ -3,7 +3,8 @@
 use sqlx::PgConnection;
 
 use super::change::{Change, change};
-use super::{Db, Names, RoomKey, Slice, users};
+use super::events::{Actor, Kind, NewEvent};
+use super::{Db, Names, RoomKey, Slice, blocks, users};
 use crate::error::Error;
 
 /// A page of the member list: the owner first, then everyone else in the order in which they came.
@@ -149,8 +150,8 @@ pub enum Added {
 /// Adds users to a room: all of them, or nobody and the first reason why not, walking through `names` in order.
 ///
 /// Someone who is in already needs no seat. `rooms_per_user` is the most rooms that a user may be in; 0 = no limit.
-pub async fn add(db: &Db, key: &RoomKey, names: &Names, rooms_per_user: u32) -> Result<Vec<Added>, Error> {
-    change(db, key, async |change| {
+pub async fn add(db: &Db, key: &RoomKey, actor: &Actor, names: &Names, rooms_per_user: u32) -> Result<Vec<Added>, Error> {
+    change(db, key, actor, async |change| {
         let registered = users::hold(change.connection(), key.app, names.stored(), rooms_per_user > 0).await?;
         let standing = change.standing(names).await?;
         let full_of_rooms = users::in_too_many_rooms(change.connection(), key.app, names.stored(), rooms_per_user).await?;
@@ -181,6 +182,9 @@ pub async fn add(db: &Db, key: &RoomKey, names: &Names, rooms_per_user: u32) -> 
             newcomers.push(stored.clone());
             added.push(Added::New);
         }
+        if standing.iter().any(|standing| standing.block_has_ended) {
+            blocks::end_named(change, names.stored()).await?;
+        }
         if !newcomers.is_empty() {
             insert(change, &newcomers).await?;
         }
@@ -209,6 +213,7 @@ async fn insert(change: &mut Change, newcomers: &[String]) -> Result<(), Error> 
     .execute(change.connection())
     .await?;
     change.room.member_count += i32::try_from(newcomers.len()).unwrap_or(i32::MAX);
+    change.record(Kind::Join, |event| event.users(newcomers));
     Ok(())
 }
 
@@ -226,8 +231,8 @@ pub enum Removed {
 /// Removes users from a room, one by one; fails as a whole if one of them is not registered.
 ///
 /// The standing as admin and on the whitelist goes along. A mute stays.
-pub async fn remove(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Removed>, Error> {
-    change(db, key, async |change| {
+pub async fn remove(db: &Db, key: &RoomKey, actor: &Actor, names: &Names) -> Result<Vec<Removed>, Error> {
+    change(db, key, actor, async |change| {
         let registered = users::registered(change.connection(), key.app, names.stored()).await?;
         if let Some(place) = names.stored().iter().position(|name| !registered.contains(name)) {
             return Err(Error::UserNotFound { user: names.given()[place].clone() });
@@ -245,21 +250,23 @@ pub async fn remove(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Removed
             .collect();
         let leavers = names.select(|place| removed[place] == Removed::Out);
         if !leavers.is_empty() {
-            delete(change, &leavers).await?;
+            delete(change, &leavers, Kind::Kick).await?;
         }
         Ok(removed)
     })
     .await
 }
 
-/// Unseats `leavers`, who are in the room and do not own it, and counts them.
-pub(super) async fn delete(change: &mut Change, leavers: &[String]) -> Result<(), Error> {
+/// Unseats `leavers`, who are in the room and do not own it, and counts them. `kind` tells why they leave.
+pub(super) async fn delete(change: &mut Change, leavers: &[String], kind: Kind) -> Result<(), Error> {
     let key = change.key.clone();
-    let gone = sqlx::query_scalar!(
+    // The whole statement sees the lists as they were before it: what the leavers lose is still there.
+    let gone = sqlx::query_as!(
+        Leaver,
         r#"
         with leavers as (
             delete from members where app = $1 and chatroom = $2 and username = any($3::text[])
-            returning seq
+            returning username, seq
         ),
         gone as (select seq / 1000 as thousand, count(*) as number from leavers group by seq / 1000),
         emptied as (
@@ -270,32 +277,68 @@ pub(super) async fn delete(change: &mut Change, leavers: &[String]) -> Result<()
             update member_counts set members = members - number from gone
             where app = $1 and chatroom = $2 and member_counts.thousand = gone.thousand and members > number
         )
-        select count(*)::integer as "gone!" from leavers
+        select username,
+               exists (select from admins where app = $1 and chatroom = $2 and admins.username = leavers.username) as "admin!",
+               exists (
+                   select from whitelist where app = $1 and chatroom = $2 and whitelist.username = leavers.username
+               ) as "whitelisted!"
+        from leavers order by array_position($3::text[], username)
         "#,
         key.app,
         key.id(),
         leavers,
     )
-    .fetch_one(change.connection())
+    .fetch_all(change.connection())
     .await?;
-    change.room.member_count -= gone;
+    change.room.member_count -= i32::try_from(gone.len()).unwrap_or(i32::MAX);
+    change.record(kind, |event| leaving(event, gone));
     Ok(())
 }
 
-/// Removes up to `batch` members of a deleted room, its owner excepted, and returns how many it were.
-pub(super) async fn purge(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<u64, Error> {
-    let gone = sqlx::query!(
-        "delete from members where app = $1 and chatroom = $2 and username = any(array(
-             select username from members
-             where app = $1 and chatroom = $2
-               and username <> (select owner from chatrooms where app = $1 and id = $2)
-             order by seq limit $3
-         ))",
+/// Somebody who was in the room, and what else was lost by leaving.
+pub(super) struct Leaver {
+    pub username: String,
+    pub admin: bool,
+    pub whitelisted: bool,
+}
+
+/// Tells of an event who has left, and what they have lost: the names of the lists on which they were.
+pub(super) fn leaving(event: NewEvent, leavers: Vec<Leaver>) -> NewEvent {
+    let lost = |leaver: &Leaver| {
+        let lists = [("admin", leaver.admin), ("whitelist", leaver.whitelisted)];
+        let lists: Vec<&str> = lists.into_iter().filter(|(_, was_on)| *was_on).map(|(list, _)| list).collect();
+        (!lists.is_empty()).then(|| (leaver.username.clone(), lists))
+    };
+    let lost: Vec<_> = leavers.iter().filter_map(lost).collect();
+    let event = event.users(leavers.into_iter().map(|leaver| leaver.username));
+    if lost.is_empty() { event } else { event.before(lost) }
+}
+
+/// Removes up to `batch` members of a deleted room, its owner excepted, and returns them in the order in which they came.
+pub(super) async fn purge(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<Vec<Leaver>, Error> {
+    Ok(sqlx::query_as!(
+        Leaver,
+        r#"
+        with leavers as (
+            delete from members where app = $1 and chatroom = $2 and username = any(array(
+                select username from members
+                where app = $1 and chatroom = $2
+                  and username <> (select owner from chatrooms where app = $1 and id = $2)
+                order by seq limit $3
+            ))
+            returning username, seq
+        )
+        select username,
+               exists (select from admins where app = $1 and chatroom = $2 and admins.username = leavers.username) as "admin!",
+               exists (
+                   select from whitelist where app = $1 and chatroom = $2 and whitelist.username = leavers.username
+               ) as "whitelisted!"
+        from leavers order by seq
+        "#,
         key.app,
         key.id(),
         batch,
     )
-    .execute(connection)
-    .await?;
-    Ok(gone.rows_affected())
+    .fetch_all(connection)
+    .await?)
 }

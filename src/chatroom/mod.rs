@@ -13,6 +13,7 @@ pub mod blocks;
 pub mod change;
 pub mod db;
 pub mod departures;
+pub mod endings;
 pub mod events;
 pub mod members;
 pub mod mutes;
@@ -31,6 +32,9 @@ use crate::error::Error;
 
 /// The longest username, and the longest id of a room, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
+
+/// The end of a mute or a block without an end, in Unix milliseconds: 2117-01-01 00:00 +08:00. None ends later.
+pub const PERMANENT_MS: i64 = 4_638_873_600_000;
 
 /// A room, as a call names it.
 ///

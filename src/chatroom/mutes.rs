@@ -3,14 +3,14 @@
 //!
 //! The read is the truth: a mute whose end has come is none, whether or not its row has been swept.
 
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::change::{Change, change, change_if_free};
-use super::{Db, Names, RoomKey, Slice, users};
+use super::change::{Change, change};
+use super::endings::{self, Term};
+use super::events::{Actor, Kind};
+use super::{Db, Names, RoomKey, Slice, unix_ms, users};
 use crate::error::Error;
-
-/// The end of a mute without an end, in Unix milliseconds: 2117-01-01 00:00 +08:00. No mute ends later.
-pub const PERMANENT_MS: i64 = 4_638_873_600_000;
 
 /// A mute in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,11 +79,12 @@ pub struct Strangers(pub Vec<String>);
 pub async fn mute(
     db: &Db,
     key: &RoomKey,
+    actor: &Actor,
     names: &Names,
     duration_ms: i64,
     limit: u32,
 ) -> Result<Result<Vec<Mute>, Strangers>, Error> {
-    change(db, key, async |change| {
+    change(db, key, actor, async |change| {
         let standing = change.standing(names).await?;
         let strangers = names.select(|place| !standing[place].member);
         if !strangers.is_empty() {
@@ -92,9 +93,9 @@ pub async fn mute(
         if duration_ms == 0 {
             delete(change, names.stored()).await?;
         } else {
-            sweep_named(change, names.stored()).await?;
+            end_named(change, names.stored()).await?;
         }
-        let ends_at = moment(change, duration_ms).await?;
+        let ends_at = change.moment(duration_ms).await?;
         if duration_ms > 0 {
             upsert(change, names.stored(), ends_at, limit).await?;
         }
@@ -103,33 +104,34 @@ pub async fn mute(
     .await
 }
 
-/// So long after now, by the database's clock, but not later than the end of a mute without an end.
-async fn moment(change: &mut Change, after_ms: i64) -> Result<OffsetDateTime, Error> {
-    Ok(sqlx::query_scalar!(
-        r#"select least(
-               date_trunc('milliseconds', statement_timestamp()) + $1::bigint * interval '1 ms',
-               timestamptz 'epoch' + $2::bigint * interval '1 ms'
-           ) as "moment!""#,
-        after_ms.min(PERMANENT_MS),
-        PERMANENT_MS,
-    )
-    .fetch_one(change.connection())
-    .await?)
-}
-
 async fn upsert(change: &mut Change, users: &[String], ends_at: OffsetDateTime, limit: u32) -> Result<(), Error> {
     let (key, before) = (change.key.clone(), change.numbers(users.len()));
-    sqlx::query!(
-        "insert into mutes (app, chatroom, username, seq, ends_at)
-         select $1, $2, username, $3 + place, $5 from unnest($4::text[]) with ordinality given (username, place)
-         on conflict (app, chatroom, username) do update set ends_at = excluded.ends_at",
+    let (reason, connection) = (change.actor.reason.clone(), change.connection());
+    let changed = sqlx::query!(
+        r#"
+        with former as (
+            select username, ends_at, reason from mutes
+            where app = $1 and chatroom = $2 and username = any($4::text[])
+        ),
+        muted as (
+            insert into mutes (app, chatroom, username, seq, ends_at, reason)
+            select $1, $2, username, $3 + place, $5, $6
+            from unnest($4::text[]) with ordinality given (username, place)
+            on conflict (app, chatroom, username) do update set ends_at = excluded.ends_at, reason = excluded.reason
+            returning username
+        )
+        select username as "username!", former.ends_at as "former?" from muted left join former using (username)
+        where (former.ends_at, former.reason) is distinct from ($5, $6)
+        order by array_position($4::text[], username)
+        "#,
         key.app,
         key.id(),
         before,
         users,
         ends_at,
+        reason,
     )
-    .execute(change.connection())
+    .fetch_all(connection)
     .await?;
     if limit > 0 {
         let number = sqlx::query_scalar!(
@@ -146,13 +148,21 @@ async fn upsert(change: &mut Change, users: &[String], ends_at: OffsetDateTime, 
             return Err(Error::ExceedLimit(format!("mute list exceeds the limit {limit}!")));
         }
     }
+    if !changed.is_empty() {
+        change.record(Kind::MuteAdd, |event| {
+            event
+                .before(changed.iter().filter_map(|row| Some((row.username.clone(), unix_ms(row.former?)))))
+                .after(changed.iter().map(|row| (row.username.clone(), unix_ms(ends_at))))
+                .users(changed.into_iter().map(|row| row.username))
+        });
+    }
     Ok(())
 }
 
 /// Lifts mutes. Told place by place: whether the user may be spoken of as not muted now, which is so for everybody who
 /// is registered or was muted.
-pub async fn unmute(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<bool>, Error> {
-    change(db, key, async |change| {
+pub async fn unmute(db: &Db, key: &RoomKey, actor: &Actor, names: &Names) -> Result<Vec<bool>, Error> {
+    change(db, key, actor, async |change| {
         let registered = users::registered(change.connection(), key.app, names.stored()).await?;
         let lifted = delete(change, names.stored()).await?;
         Ok(names.stored().iter().map(|name| lifted.contains(name) || registered.contains(name)).collect())
@@ -160,84 +170,97 @@ pub async fn unmute(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<bool>, 
     .await
 }
 
-/// Returns those who were muted; mutes that had ended go as well, but do not count.
+/// Returns those who were muted. Mutes that had ended go as well, but they were not lifted.
 pub(super) async fn delete(change: &mut Change, users: &[String]) -> Result<Vec<String>, Error> {
     let key = change.key.clone();
-    let rows = sqlx::query!(
-        r#"delete from mutes where app = $1 and chatroom = $2 and username = any($3::text[])
-           returning username, ends_at > statement_timestamp() as "in_force!""#,
+    let gone = sqlx::query_as!(
+        Term,
+        r#"
+        with gone as (
+            delete from mutes where app = $1 and chatroom = $2 and username = any($3::text[])
+            returning username, ends_at
+        )
+        select username, ends_at, ends_at > statement_timestamp() as "in_force!" from gone
+        order by array_position($3::text[], username)
+        "#,
         key.app,
         key.id(),
         users,
     )
     .fetch_all(change.connection())
     .await?;
-    Ok(rows.into_iter().filter(|row| row.in_force).map(|row| row.username).collect())
+    Ok(endings::record(change, gone, Kind::MuteRemove, Kind::MuteExpire))
 }
 
 /// Ends what has ended among the mutes of `users`: their next mute is a new one, not the old one moved.
-async fn sweep_named(change: &mut Change, users: &[String]) -> Result<(), Error> {
+async fn end_named(change: &mut Change, users: &[String]) -> Result<(), Error> {
     let key = change.key.clone();
-    sqlx::query!(
-        "delete from mutes
-         where app = $1 and chatroom = $2 and username = any($3::text[]) and ends_at <= statement_timestamp()",
+    let gone = sqlx::query_as!(
+        Term,
+        r#"
+        with gone as (
+            delete from mutes
+            where app = $1 and chatroom = $2 and username = any($3::text[]) and ends_at <= statement_timestamp()
+            returning username, ends_at
+        )
+        select username, ends_at, false as "in_force!" from gone order by ends_at, username
+        "#,
         key.app,
         key.id(),
         users,
     )
-    .execute(change.connection())
+    .fetch_all(change.connection())
     .await?;
+    endings::record(change, gone, Kind::MuteRemove, Kind::MuteExpire);
     Ok(())
 }
 
-/// Rooms with ended mutes, and since when the oldest of them waits.
-pub struct Due {
-    /// The rooms, the longest waiting first. Deleted ones may be among them.
-    pub rooms: Vec<RoomKey>,
-    /// How long ago the first of these mutes ended.
-    pub lag: std::time::Duration,
-}
-
-/// Finds rooms with ended mutes, among the `batch` mutes that ended first. Locks nothing.
-pub async fn due(db: &Db, batch: i64) -> Result<Due, Error> {
-    // The limit comes before anything else is asked, so that ten million ended mutes cost no more than `batch`.
-    let rows = sqlx::query!(
+/// Ends up to `batch` mutes of a room that have ended, those that ended first, and returns how many it were.
+pub(super) async fn end_some(change: &mut Change, batch: i64) -> Result<usize, Error> {
+    let key = change.key.clone();
+    let gone = sqlx::query_as!(
+        Term,
         r#"
-        select app as "app!", chatroom as "chatroom!",
-               extract(epoch from statement_timestamp() - min(ends_at))::double precision as "waiting!"
-        from (
-            select app, chatroom, ends_at from mutes where ends_at <= statement_timestamp() order by ends_at limit $1
-        ) ended
-        group by app, chatroom order by min(ends_at)
+        with gone as (
+            delete from mutes where app = $1 and chatroom = $2 and username = any(array(
+                select username from mutes
+                where app = $1 and chatroom = $2 and ends_at <= statement_timestamp()
+                order by ends_at limit $3
+            ))
+            returning username, ends_at
+        )
+        select username, ends_at, false as "in_force!" from gone order by ends_at, username
         "#,
+        key.app,
+        key.id(),
         batch,
     )
-    .fetch_all(db.pool())
+    .fetch_all(change.connection())
     .await?;
-    let lag = rows.first().map_or(0.0, |row| row.waiting.max(0.0));
-    Ok(Due {
-        rooms: rows.into_iter().map(|row| RoomKey::new(row.app, row.chatroom)).collect(),
-        lag: std::time::Duration::from_secs_f64(lag),
-    })
+    let ended = gone.len();
+    endings::record(change, gone, Kind::MuteRemove, Kind::MuteExpire);
+    Ok(ended)
 }
 
-/// Takes up to `batch` ended mutes of a room away, those that ended first; returns how many it were. `None`: somebody
-/// is changing the room at the moment, and `wait` was not asked for.
-pub async fn sweep(db: &Db, key: &RoomKey, batch: i64, wait: bool) -> Result<Option<u64>, Error> {
-    let act = async |change: &mut Change| {
-        let gone = sqlx::query!(
-            "delete from mutes where app = $1 and chatroom = $2 and username = any(array(
-                 select username from mutes
-                 where app = $1 and chatroom = $2 and ends_at <= statement_timestamp()
-                 order by ends_at limit $3
-             ))",
-            key.app,
-            key.id(),
-            batch,
+/// Removes up to `batch` mutes of a deleted room, and returns them: in force are those that had not ended when it was
+/// deleted.
+pub(super) async fn purge(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<Vec<Term>, Error> {
+    Ok(sqlx::query_as!(
+        Term,
+        r#"
+        with gone as (
+            delete from mutes where app = $1 and chatroom = $2 and username = any(array(
+                select username from mutes where app = $1 and chatroom = $2 order by ends_at limit $3
+            ))
+            returning username, ends_at
         )
-        .execute(change.connection())
-        .await?;
-        Ok(gone.rows_affected())
-    };
-    if wait { change(db, key, act).await.map(Some) } else { change_if_free(db, key, act).await }
+        select username, ends_at, ends_at > (select deleted_at from chatrooms where app = $1 and id = $2) as "in_force!"
+        from gone order by ends_at, username
+        "#,
+        key.app,
+        key.id(),
+        batch,
+    )
+    .fetch_all(connection)
+    .await?)
 }

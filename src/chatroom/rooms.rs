@@ -3,11 +3,15 @@
 //! A deleted room is gone for everybody at once: its row is marked, and every statement asks for the mark. Its members
 //! go afterwards, batch by batch, so that a room of a million does not hold up anything.
 
+use std::borrow::Cow;
+
+use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::change::{Change, change};
-use super::{Db, Names, RoomKey, admins, members, users, whitelist};
+use super::events::{self, Actor, Kind, NewEvent, Place};
+use super::{Db, Names, RoomKey, admins, blocks, endings, members, mutes, users, whitelist};
 use crate::error::Error;
 
 /// A room to be made.
@@ -48,9 +52,10 @@ pub struct AppKey<'a> {
 const ATTEMPTS: u32 = 10;
 
 /// Makes a room with its owner and first members, and returns its id.
-pub async fn create(db: &Db, app: &AppKey<'_>, room: &NewRoom, quota: Quota) -> Result<String, Error> {
+pub async fn create(db: &Db, app: &AppKey<'_>, actor: &Actor, room: &NewRoom, quota: Quota) -> Result<String, Error> {
     for _ in 0..ATTEMPTS {
-        if let Some(id) = db.transact(async |connection| try_create(connection, app, room, quota).await).await? {
+        if let Some(id) = db.transact(async |connection| try_create(connection, app, actor, room, quota).await).await? {
+            db.tell_news();
             return Ok(id);
         }
         let Some(id) = &room.id else { continue };
@@ -70,6 +75,7 @@ const PURGE_ON_CREATE: i64 = 5000;
 async fn try_create(
     connection: &mut PgConnection,
     app: &AppKey<'_>,
+    actor: &Actor,
     room: &NewRoom,
     quota: Quota,
 ) -> Result<Option<String>, Error> {
@@ -113,9 +119,50 @@ async fn try_create(
         room.maxusers,
         people.stored(),
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
+    if let Some(id) = &id {
+        write_creation(connection, &RoomKey::new(app.app, id.clone()), actor, room).await?;
+    }
     Ok(id)
+}
+
+/// The most users that the event of a creation names; the others come in right behind, so many at a time.
+const CREATED_WITH: usize = 60;
+
+/// Tells that a room was made. One whose id another room has had before goes on with the numbers of that one.
+async fn write_creation(connection: &mut PgConnection, key: &RoomKey, actor: &Actor, room: &NewRoom) -> Result<(), Error> {
+    let mut events = Vec::new();
+    let mut members = 0;
+    for people in room.people.stored().chunks(CREATED_WITH) {
+        members += i32::try_from(people.len()).unwrap_or(i32::MAX);
+        let kind = if events.is_empty() { Kind::Create } else { Kind::Join };
+        let event = NewEvent::new(kind, actor).users(people).counting(members);
+        events.push(if kind == Kind::Create { event.after(room.fields()) } else { event });
+    }
+    // In a statement of its own: the insertion may have waited for the end of the former room, and not seen it.
+    let former =
+        sqlx::query!("delete from retired_rooms where app = $1 and id = $2 returning last_event, last_xact", key.app, key.id())
+            .fetch_optional(&mut *connection)
+            .await?;
+    let place = former.map_or(Place::after(0), |former| Place { last: former.last_event, xact: former.last_xact });
+    let last = events::append(&mut *connection, key, place, &events).await?;
+    sqlx::query!("update chatrooms set last_event = $3 where app = $1 and id = $2", key.app, key.id(), last)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+impl NewRoom {
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        vec![
+            ("name", self.name.clone().into()),
+            ("description", self.description.clone().into()),
+            ("custom", self.custom.clone().into()),
+            ("owner", self.people.stored().first().cloned().into()),
+            ("maxusers", self.maxusers.into()),
+        ]
+    }
 }
 
 /// Refuses one room too many. Creations in one app take turns here, but only where there is a quota.
@@ -242,14 +289,22 @@ pub async fn require(db: &Db, key: &RoomKey) -> Result<(), Error> {
     found.map(drop).ok_or_else(|| key.not_found())
 }
 
-/// Deletes a room.
-pub async fn delete(db: &Db, key: &RoomKey) -> Result<(), Error> {
-    change(db, key, async |change| {
+/// Deletes a room. It is gone for everybody at once; what is left of a large one goes in the background, and with it come
+/// its last events.
+pub async fn delete(db: &Db, key: &RoomKey, actor: &Actor) -> Result<(), Error> {
+    change(db, key, actor, async |change| {
         change.room.deleted = true;
         Ok(())
     })
-    .await
+    .await?;
+    if let Err(error) = purge(db, key, PURGE_ON_DELETE).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a deleted room is still there; the background task goes on");
+    }
+    Ok(())
 }
+
+/// How many rows of each list of a deleted room go before its deletion is answered.
+const PURGE_ON_DELETE: i64 = 1000;
 
 /// What is to change about a room; what is absent stays.
 #[derive(Default)]
@@ -267,35 +322,60 @@ pub struct Update {
 }
 
 /// Changes a room, in all that is asked for or in nothing.
-pub async fn update(db: &Db, key: &RoomKey, update: &Update) -> Result<(), Error> {
-    change(db, key, async |change| {
-        if let Some(maxusers) = update.maxusers {
-            if maxusers < change.room.member_count {
-                return Err(Error::SeatsTaken);
-            }
-            change.room.maxusers = maxusers;
+pub async fn update(db: &Db, key: &RoomKey, actor: &Actor, update: &Update) -> Result<(), Error> {
+    change(db, key, actor, async |change| {
+        if update.maxusers.is_some_and(|maxusers| maxusers < change.room.member_count) {
+            return Err(Error::SeatsTaken);
         }
         if let Some(new_owner) = &update.new_owner {
             transfer(change, new_owner).await?;
         }
-        if update.name.is_none() && update.description.is_none() && update.custom.is_none() {
-            return Ok(());
-        }
-        sqlx::query!(
-            "update chatrooms
-             set name = coalesce($3, name), description = coalesce($4, description), custom = coalesce($5, custom)
-             where app = $1 and id = $2",
+        update_info(change, update).await
+    })
+    .await
+}
+
+/// Changes what a room is called, is about, and holds; the event names what is another now.
+async fn update_info(change: &mut Change, update: &Update) -> Result<(), Error> {
+    let (key, maxusers) = (change.key.clone(), change.room.maxusers);
+    let mut changes: Vec<(&str, Value, Value)> = Vec::new();
+    if update.name.is_some() || update.description.is_some() || update.custom.is_some() {
+        let former = sqlx::query!(
+            "with former as (select name, description, custom from chatrooms where app = $1 and id = $2)
+             update chatrooms
+             set name = coalesce($3, chatrooms.name), description = coalesce($4, chatrooms.description),
+                 custom = coalesce($5, chatrooms.custom)
+             from former where app = $1 and id = $2
+             returning former.name, former.description, former.custom",
             key.app,
             key.id(),
             update.name,
             update.description,
             update.custom,
         )
-        .execute(change.connection())
+        .fetch_one(change.connection())
         .await?;
-        Ok(())
-    })
-    .await
+        for (field, former, now) in [
+            ("name", former.name, &update.name),
+            ("description", former.description, &update.description),
+            ("custom", former.custom, &update.custom),
+        ] {
+            if let Some(now) = now {
+                changes.push((field, former.into(), now.clone().into()));
+            }
+        }
+    }
+    if let Some(now) = update.maxusers {
+        changes.push(("maxusers", maxusers.into(), now.into()));
+        change.room.maxusers = now;
+    }
+    changes.retain(|(_, former, now)| former != now);
+    if !changes.is_empty() {
+        let before = changes.iter().map(|(field, former, _)| (*field, former.clone())).collect::<Vec<_>>();
+        let after = changes.into_iter().map(|(field, _, now)| (field, now));
+        change.record(Kind::UpdateInfo, |event| event.before(before).after(after));
+    }
+    Ok(())
 }
 
 /// Makes another member the owner. The former owner stays as a plain member; the new one needs no standing as admin or
@@ -311,14 +391,22 @@ async fn transfer(change: &mut Change, new_owner: &Names) -> Result<(), Error> {
     }
     admins::delete(change, &name).await?;
     whitelist::delete(change, std::slice::from_ref(&name)).await?;
-    change.room.owner = name;
+    let former = std::mem::replace(&mut change.room.owner, name.clone());
+    change.record(Kind::UpdateOwner, |event| {
+        event.users([&former, &name]).before([("owner", &*former)]).after([("owner", &*name)])
+    });
     Ok(())
 }
 
 /// Mutes or unmutes the whole room. The mute list has no part in it.
-pub async fn set_mute_all(db: &Db, key: &RoomKey, mute_all: bool) -> Result<(), Error> {
-    change(db, key, async |change| {
-        change.room.mute_all = mute_all;
+pub async fn set_mute_all(db: &Db, key: &RoomKey, actor: &Actor, mute_all: bool) -> Result<(), Error> {
+    change(db, key, actor, async |change| {
+        let former = std::mem::replace(&mut change.room.mute_all, mute_all);
+        let reason = change.actor.reason.clone().filter(|_| mute_all);
+        let former_reason = std::mem::replace(&mut change.room.mute_reason, reason);
+        if former != mute_all || former_reason != change.room.mute_reason {
+            change.record(Kind::UpdateMute, |event| event.before([("mute", former)]).after([("mute", mute_all)]));
+        }
         Ok(())
     })
     .await
@@ -343,57 +431,77 @@ pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<RoomKey>, Error> {
     Ok(rows.into_iter().map(|row| RoomKey::new(row.app, row.id)).collect())
 }
 
-/// Removes up to `batch` rows from each list of a deleted room, and the room itself once nothing is left. Returns how
-/// many rows it were; 0 as well if another instance is at it.
+/// Removes up to `batch` rows from each list of a deleted room, and with the last of them the room itself. Returns how
+/// many rows it were; 0 if another instance is at it, or nothing is left.
 pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
-    db.transact(async |connection| purge_some(connection, key, batch).await).await
+    let rows = db.transact(async |connection| purge_some(connection, key, batch).await).await?;
+    if rows > 0 {
+        db.tell_news();
+    }
+    Ok(rows)
 }
 
 async fn purge_some(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<u64, Error> {
     let ours = sqlx::query!(
-        "select id from chatrooms where app = $1 and id = $2 and deleted_at is not null for update skip locked",
+        r#"select owner, last_event, deleted_by, deleted_reason,
+                  exists (select from whitelist where app = $1 and chatroom = $2 and username = owner) as "whitelisted!"
+           from chatrooms where app = $1 and id = $2 and deleted_at is not null for update skip locked"#,
         key.app,
         key.id(),
     )
     .fetch_optional(&mut *connection)
     .await?;
-    if ours.is_none() {
-        return Ok(0);
+    let Some(room) = ours else { return Ok(0) };
+    let mutes = mutes::purge(&mut *connection, key, batch).await?;
+    let blocks = blocks::purge(&mut *connection, key, batch).await?;
+    let mut leavers = members::purge(&mut *connection, key, batch).await?;
+    let rows = mutes.len() + blocks.len() + leavers.len() + 1;
+    let is_last = [mutes.len(), blocks.len(), leavers.len()].into_iter().all(|rows| rows < usize::try_from(batch).unwrap_or(0));
+    if is_last {
+        leavers.push(members::Leaver { username: room.owner, admin: false, whitelisted: room.whitelisted });
     }
-    let mut gone = members::purge(&mut *connection, key, batch).await?;
-    gone += sqlx::query!(
-        "delete from blocks where app = $1 and chatroom = $2 and username = any(array(
-             select username from blocks where app = $1 and chatroom = $2 order by seq limit $3
-         ))",
+
+    // What had ended before the room did has ended by itself; what was in force is gone with it, like everything else.
+    let mut events = Vec::new();
+    for (terms, ended) in [(mutes, Kind::MuteExpire), (blocks, Kind::BlockExpire)] {
+        let over: Vec<_> = terms.into_iter().filter(|term| !term.in_force).collect();
+        let event = || NewEvent::new(ended, &Actor::system());
+        events.extend(over.chunks(NewEvent::MOST_USERS).map(|over| endings::about(event(), over)));
+    }
+    let actor = Actor { name: room.deleted_by.map_or(Actor::client().name, Cow::Owned), reason: room.deleted_reason };
+    while !leavers.is_empty() {
+        let rest = leavers.split_off(leavers.len().min(NewEvent::MOST_USERS));
+        events.push(members::leaving(NewEvent::new(Kind::LeaveDeleted, &actor), leavers));
+        leavers = rest;
+    }
+    if is_last {
+        events.push(NewEvent::new(Kind::Delete, &actor));
+    }
+    let last = events::append(&mut *connection, key, Place::after(room.last_event), &events).await?;
+    if is_last {
+        retire(connection, key, last).await?;
+    } else {
+        sqlx::query!("update chatrooms set last_event = $3 where app = $1 and id = $2", key.app, key.id(), last)
+            .execute(connection)
+            .await?;
+    }
+    Ok(u64::try_from(rows).unwrap_or(u64::MAX))
+}
+
+/// Removes a room that has nobody in it but its owner, and keeps where its events end.
+async fn retire(connection: &mut PgConnection, key: &RoomKey, last_event: i64) -> Result<(), Error> {
+    // Room and owner refer to each other, so they go in one statement.
+    sqlx::query!(
+        "with owner as (delete from members where app = $1 and chatroom = $2),
+         room as (delete from chatrooms where app = $1 and id = $2)
+         insert into retired_rooms (app, id, last_event, last_xact)
+         values ($1, $2, $3, pg_current_xact_id()::text::bigint + (select xact_offset from event_clock))
+         on conflict (app, id) do update set last_event = excluded.last_event, last_xact = excluded.last_xact",
         key.app,
         key.id(),
-        batch,
+        last_event,
     )
-    .execute(&mut *connection)
-    .await?
-    .rows_affected();
-    gone += sqlx::query!(
-        "delete from mutes where app = $1 and chatroom = $2 and username = any(array(
-             select username from mutes where app = $1 and chatroom = $2 order by seq limit $3
-         ))",
-        key.app,
-        key.id(),
-        batch,
-    )
-    .execute(&mut *connection)
-    .await?
-    .rows_affected();
-    if gone == 0 {
-        // Room and owner refer to each other, so they go in one statement.
-        gone = sqlx::query!(
-            "with owner as (delete from members where app = $1 and chatroom = $2)
-             delete from chatrooms where app = $1 and id = $2",
-            key.app,
-            key.id(),
-        )
-        .execute(&mut *connection)
-        .await?
-        .rows_affected();
-    }
-    Ok(gone)
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -73,18 +73,20 @@ pub struct Verdict {
     pub username: String,
     /// The rule that decides.
     pub layer: Layer,
-    /// When the mute ends, if it is that which decides.
+    /// When the mute or the block ends, if it is that which decides.
     pub until: Option<OffsetDateTime>,
+    /// Why the user, or the whole room, was muted or the user blocked, if it is that which decides and somebody has said.
+    pub reason: Option<String>,
 }
 
 /// Whether each of `names` may speak in the room, place by place. Each name is looked up by itself.
 pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>, Error> {
     let rows = sqlx::query!(
         r#"
-        select owner = given.username as "owner!", mute_all,
+        select owner = given.username as "owner!", mute_all, mute_reason as room_reason,
                member.found is not null as "member!", admin.found is not null as "admin!",
-               white.found is not null as "whitelisted!", block.found is not null as "blocked!",
-               mute.ends_at as "muted_until?"
+               white.found is not null as "whitelisted!", block.ends_at as "blocked_until?", block.reason as "block_reason?",
+               mute.ends_at as "muted_until?", mute.reason as "mute_reason?"
         from chatrooms
         cross join unnest($3::text[]) with ordinality given (username, place)
         left join lateral (
@@ -100,11 +102,11 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
             where app = $1 and chatroom = $2 and whitelist.username = given.username limit 1
         ) white on true
         left join lateral (
-            select true as found from blocks
-            where app = $1 and chatroom = $2 and blocks.username = given.username limit 1
+            select ends_at, reason from blocks
+            where app = $1 and chatroom = $2 and blocks.username = given.username and ends_at > now() limit 1
         ) block on true
         left join lateral (
-            select ends_at from mutes
+            select ends_at, reason from mutes
             where app = $1 and chatroom = $2 and mutes.username = given.username and ends_at > now() limit 1
         ) mute on true
         where chatrooms.app = $1 and chatrooms.id = $2 and deleted_at is null
@@ -124,7 +126,7 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
         .zip(names.given())
         .map(|(row, username)| {
             let layer = layer(Facts {
-                blocked: row.blocked,
+                blocked: row.blocked_until.is_some(),
                 member: row.member,
                 owner: row.owner,
                 muted: row.muted_until.is_some(),
@@ -132,8 +134,13 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
                 whitelisted: row.whitelisted,
                 room_muted: row.mute_all,
             });
-            let until = row.muted_until.filter(|_| layer == Layer::Muted);
-            Verdict { username: username.clone(), layer, until }
+            let (until, reason) = match layer {
+                Layer::Blocked => (row.blocked_until, row.block_reason),
+                Layer::Muted => (row.muted_until, row.mute_reason),
+                Layer::RoomMuted => (None, row.room_reason),
+                _ => (None, None),
+            };
+            Verdict { username: username.clone(), layer, until, reason }
         })
         .collect())
 }

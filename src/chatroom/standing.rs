@@ -20,8 +20,8 @@ pub struct Standing {
     pub whitelisted: bool,
     /// Until when the user is muted there, if so.
     pub muted_until: Option<OffsetDateTime>,
-    /// Whether the user is on its block list.
-    pub blocked: bool,
+    /// Until when the user is blocked there, if so.
+    pub blocked_until: Option<OffsetDateTime>,
 }
 
 /// Reads `size` rooms behind the id `after`, by id. However far that is, the cost is the same.
@@ -37,13 +37,14 @@ pub async fn list(db: &Db, app: i32, name: &Names, after: &str, size: i64) -> Re
                exists (select from whitelist where app = $1 and chatroom = known.chatroom and username = $2) as "whitelisted!",
                (select ends_at from mutes
                 where app = $1 and chatroom = known.chatroom and username = $2 and ends_at > now()) as "muted_until?",
-               exists (select from blocks where app = $1 and chatroom = known.chatroom and username = $2) as "blocked!"
+               (select ends_at from blocks
+                where app = $1 and chatroom = known.chatroom and username = $2 and ends_at > now()) as "blocked_until?"
         from (
             (select m.chatroom from members m join chatrooms c on c.app = m.app and c.id = m.chatroom and c.deleted_at is null
              where m.app = $1 and m.username = $2 and m.chatroom > $3 order by m.chatroom limit $4)
             union
             (select b.chatroom from blocks b join chatrooms c on c.app = b.app and c.id = b.chatroom and c.deleted_at is null
-             where b.app = $1 and b.username = $2 and b.chatroom > $3 order by b.chatroom limit $4)
+             where b.app = $1 and b.username = $2 and b.chatroom > $3 and b.ends_at > now() order by b.chatroom limit $4)
             union
             (select m.chatroom from mutes m join chatrooms c on c.app = m.app and c.id = m.chatroom and c.deleted_at is null
              where m.app = $1 and m.username = $2 and m.chatroom > $3 and m.ends_at > now() order by m.chatroom limit $4)

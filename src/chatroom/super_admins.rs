@@ -1,6 +1,12 @@
 //! Super admins: users who may make rooms from their clients, in the whole app.
+//!
+//! What happens to them is told as the events of a room without a name. Their number is on the row of the app, whose lock
+//! comes first.
 
-use super::{Db, Names, users};
+use sqlx::PgConnection;
+
+use super::events::{self, Actor, Kind, NewEvent, Place};
+use super::{Db, Names, RoomKey, users};
 use crate::error::Error;
 
 /// Reads `size` super admins, the longest standing first, the first `skip` left out.
@@ -16,29 +22,71 @@ pub async fn list(db: &Db, app: i32, skip: i64, size: i64) -> Result<Vec<String>
 }
 
 /// Makes a user a super admin. For one who is, there is nothing to do.
-pub async fn promote(db: &Db, app: i32, name: &Names) -> Result<(), Error> {
+pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(), Error> {
     db.transact(async |connection| {
+        let last_event = lock(&mut *connection, app).await?;
         let held = users::hold(&mut *connection, app, name.stored(), false).await?;
         let Some(user) = held.into_iter().next() else {
             return Err(Error::UserNotFound { user: name.given().join(",") });
         };
-        sqlx::query!(
+        let promoted = sqlx::query!(
             "insert into super_admins (app, username) values ($1, $2) on conflict (app, username) do nothing",
             app,
             user,
         )
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+        if promoted.rows_affected() > 0 {
+            record(connection, app, last_event, NewEvent::new(Kind::SuperAdminAdd, actor).users([user])).await?;
+        }
         Ok(())
     })
-    .await
+    .await?;
+    db.tell_news();
+    Ok(())
 }
 
 /// Makes a super admin a plain user again. For one who is, there is nothing to do.
-pub async fn demote(db: &Db, app: i32, name: &Names) -> Result<(), Error> {
+pub async fn demote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(), Error> {
     users::find(db, app, name).await?.ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })?;
-    sqlx::query!("delete from super_admins where app = $1 and username = any($2::text[])", app, name.stored())
-        .execute(db.pool())
-        .await?;
+    db.transact(async |connection| {
+        let last_event = lock(&mut *connection, app).await?;
+        delete(connection, app, last_event, actor, name.stored()).await
+    })
+    .await?;
+    db.tell_news();
+    Ok(())
+}
+
+/// Locks the row of the app, and returns the number of the last event of the app as a whole.
+pub(super) async fn lock(connection: &mut PgConnection, app: i32) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar!("select last_event from apps where id = $1 for no key update", app).fetch_one(connection).await?)
+}
+
+/// Ends the standing of those of `users` who are super admins. The row of the app is locked.
+pub(super) async fn delete(
+    connection: &mut PgConnection,
+    app: i32,
+    last_event: i64,
+    actor: &Actor,
+    users: &[String],
+) -> Result<(), Error> {
+    let gone = sqlx::query_scalar!(
+        "delete from super_admins where app = $1 and username = any($2::text[]) returning username",
+        app,
+        users,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if !gone.is_empty() {
+        let gone = users.iter().filter(|name| gone.contains(name));
+        record(connection, app, last_event, NewEvent::new(Kind::SuperAdminRemove, actor).users(gone)).await?;
+    }
+    Ok(())
+}
+
+async fn record(connection: &mut PgConnection, app: i32, last_event: i64, event: NewEvent) -> Result<(), Error> {
+    let last = events::append(&mut *connection, &RoomKey::new(app, ""), Place::after(last_event), &[event]).await?;
+    sqlx::query!("update apps set last_event = $2 where id = $1", app, last).execute(connection).await?;
     Ok(())
 }

@@ -160,8 +160,9 @@ async fn no_acknowledged_change_is_lost_to_a_transaction_that_somebody_has_dropp
     let db = roomward::chatroom::Db::new(pool);
     let key = roomward::chatroom::RoomKey::new(app.app.id, &*room);
     let bob = roomward::chatroom::Names::new(["bob"]);
+    let actor = roomward::chatroom::events::Actor::client();
     for round in 0..300_u64 {
-        let mute = roomward::chatroom::mutes::mute(&db, &key, &bob, 60_000, 0);
+        let mute = roomward::chatroom::mutes::mute(&db, &key, &actor, &bob, 60_000, 0);
         let _ = tokio::time::timeout(Duration::from_micros(round * 7 % 2000), mute).await;
         let registration =
             roomward::chatroom::users::Registration { username: format!("user{round}"), password_hash: None, nickname: None };
