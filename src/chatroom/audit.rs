@@ -1,7 +1,7 @@
 //! What has happened, asked for by whom it is about, who did it, where, what and when.
 //!
 //! A page begins at a place in an index and reads on from there, so that its depth costs nothing. Nor does a search that
-//! finds little cost much: it ends after a [`WINDOW`] of entries, says how far it has come, and may go on from there.
+//! finds little cost much: it ends after a window of entries, says how far it has come, and may go on from there.
 
 use std::fmt;
 use std::str::FromStr;
@@ -130,6 +130,9 @@ impl Span {
 }
 
 /// A way through an index: its entries for a filter, those of them within a span, and its order from either end.
+///
+/// In all of them `$1` is the app, `$2` to `$4` the place from which and `$5` to `$7` the place up to which, `$8` the user,
+/// `$9` the room, `$10` the actor, `$11` the kinds, and `$12` how many.
 struct Way {
     entries: &'static str,
     within: &'static str,

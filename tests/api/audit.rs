@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use reqwest::Response;
 use reqwest::header::ACCEPT;
+use reqwest::{Method, Response};
 use roomward::migrations;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::{Instance, TestApp, new_database, settings};
 
@@ -100,7 +100,7 @@ fn places(events: &[Value]) -> Vec<(String, i64)> {
 }
 
 async fn export(app: &TestApp, query: &str) -> Response {
-    let request = app.request(reqwest::Method::GET, &format!("/audit{query}")).header(ACCEPT, "application/x-ndjson");
+    let request = app.request(Method::GET, &format!("/audit{query}")).header(ACCEPT, "application/x-ndjson");
     request.send().await.expect("an answer")
 }
 
@@ -130,6 +130,25 @@ async fn the_audit_of_an_app_has_all_events_the_newest_first() {
         r#"{{"action":"get","application":"APP","params":{{"limit":["1"]}},"uri":"BASE/audit/","entities":[],"data":[{}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app","count":1,"cursor":"{cursor}"}}"#,
         masked(SHOWN[0])
     ));
+}
+
+#[tokio::test]
+async fn what_a_call_has_changed_is_found_by_whom_it_concerns_and_by_who_made_it() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    let mute = app.request(Method::POST, &format!("/chatrooms/{room}/mute")).header("X-Operator", "mod.eve");
+    let mute = mute.header("X-Audit-Reason", "spam").body(r#"{"usernames":["bob"],"mute_duration":-1}"#);
+    assert_eq!(app.send(mute).await.status, 200);
+    assert_eq!(app.post_json("/chatrooms/super_admin", json!({"superadmin": "ann"})).await.status, 200);
+    for query in ["?user=bob&kind=MUTE", "?actor=mod.eve"] {
+        let (events, _) = page(&app, query).await;
+        let [event] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(
+            ["chatroom", "kind", "users", "actor", "reason"].map(|field| event[field].clone()),
+            [json!(room), json!("MUTE/ADD"), json!(["bob"]), json!("mod.eve"), json!("spam")]
+        );
+    }
+    assert_eq!(places(&page(&app, "").await.0), [(String::new(), 1), (room.clone(), 2), (room, 1)]);
 }
 
 #[tokio::test]
@@ -314,7 +333,7 @@ async fn what_makes_no_sense_is_refused_in_either_form() {
     ] {
         let refusal = format!("{wrong} is invalid");
         app.get(&format!("/audit?{query}")).await.fails_parameter(&refusal);
-        let request = app.request(reqwest::Method::GET, &format!("/audit?{query}")).header(ACCEPT, "application/x-ndjson");
+        let request = app.request(Method::GET, &format!("/audit?{query}")).header(ACCEPT, "application/x-ndjson");
         app.send(request).await.fails_parameter(&refusal);
     }
     app.post("/audit").await.fails(
@@ -325,7 +344,7 @@ async fn what_makes_no_sense_is_refused_in_either_form() {
     );
     let app = TestApp { token: "x".into(), ..app };
     app.get("/audit").await.fails_auth();
-    let request = app.request(reqwest::Method::GET, "/audit").header(ACCEPT, "application/x-ndjson");
+    let request = app.request(Method::GET, "/audit").header(ACCEPT, "application/x-ndjson");
     app.send(request).await.fails_auth();
 }
 
@@ -342,11 +361,11 @@ async fn an_export_has_an_event_on_each_line_the_oldest_first_and_an_end() {
     let whole = SHOWN.iter().rev().fold(String::new(), |text, line| text + line + "\n") + "{\"end\":true,\"count\":7}\n";
     assert_eq!(text(export(&app, "").await).await, whole);
     for accept in ["Application/X-NDJSON;q=0.9", "text/plain, application/x-ndjson"] {
-        let request = app.request(reqwest::Method::GET, "/audit").header(ACCEPT, accept);
+        let request = app.request(Method::GET, "/audit").header(ACCEPT, accept);
         assert_eq!(text(request.send().await.expect("an answer")).await, whole, "{accept}");
     }
     for accept in ["*/*", "application/json"] {
-        let request = app.request(reqwest::Method::GET, "/audit").header(ACCEPT, accept);
+        let request = app.request(Method::GET, "/audit").header(ACCEPT, accept);
         assert_eq!(app.send(request).await.json()["count"], 7, "{accept}");
     }
 }
@@ -380,7 +399,7 @@ async fn a_long_export_has_each_event_once_in_each_order_of_reading() {
         let mut time = 0;
         for line in lines {
             let event: Value = serde_json::from_str(&line).expect("JSON");
-            let (room, n) = places(&[event.clone()]).remove(0);
+            let (room, n) = places(std::slice::from_ref(&event)).remove(0);
             let moment = event["timestamp"].as_i64().expect("a moment");
             assert!(moment >= time && last.insert(room, n).is_none_or(|before| before < n), "{way}: {line}");
             time = moment;
