@@ -445,7 +445,12 @@ async fn an_export_is_read_as_it_is_taken_and_breaks_off_without_an_end_when_the
 async fn what_happens_in_another_app_is_not_seen() {
     let (one, two) = (TestApp::new().await, TestApp::new().await);
     story(&one).await;
-    for way in ["", "user=bob", "room=lobby", "actor=mod.ann", "actor=@ppAdmin", "kind=MUTE"] {
+    write(&two, "values ('lobby', 2, 'UPDATE/MUTE', '{bob}', null, null, 'mod.ann', null, 20)").await;
+    for way in ["", "user=bob", "room=lobby", "actor=mod.ann", "kind=UPDATE"] {
+        assert_eq!(places(&all(&two, &format!("?{way}")).await.0), [("lobby".to_owned(), 2)], "{way}");
+        assert_eq!(exported(&two, &format!("?{way}")).await.len(), 1, "{way}");
+    }
+    for way in ["user=ann", "room=attic", "actor=mod.dan", "actor=@ppAdmin", "kind=MUTE"] {
         assert!(!page(&one, &format!("?{way}")).await.0.is_empty(), "{way}");
         assert_eq!(page(&two, &format!("?{way}")).await, (vec![], None), "{way}");
         assert!(exported(&two, &format!("?{way}")).await.is_empty(), "{way}");
