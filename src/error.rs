@@ -57,6 +57,9 @@ pub enum Error {
     /// The chosen id belonged to a room that is still being removed.
     #[error("group ID {room} is being removed, try again!")]
     RoomIdBusy { room: String },
+    /// Events were asked for that are too old to be kept.
+    #[error("events before {oldest} are gone")]
+    EventsGone { oldest: String },
     /// A length or size beyond what a room may have.
     #[error("{0}")]
     ExceedLimit(String),
@@ -158,6 +161,7 @@ impl Error {
             E::RoomNotFoundOnRead { .. } => (404, "service_resource_not_found",         "com.easemob.group.exception.ServiceResourceNotFoundException"),
             E::RoomIdTaken { .. }        => (400, "illegal_argument",                   "java.lang.IllegalArgumentException"),
             E::RoomIdBusy { .. }         => (409, "concurrent_operation_error",         "ConcurrentOperationException"),
+            E::EventsGone { .. }         => (410, "events_gone",                        "EventsGoneException"),
             E::ExceedLimit(_)            => (403, "exceed_limit",                       "com.easemob.group.exception.ExceedLimitException"),
 
             E::UserNotFound { .. }       => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),

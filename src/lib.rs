@@ -15,5 +15,6 @@ pub mod error;
 pub mod server;
 
 pub mod expiry;
+pub mod following;
 pub mod migrations;
 pub mod purge;

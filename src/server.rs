@@ -1,6 +1,7 @@
 //! The service: builds the app around [`crate::api::routes`], binds, and serves until told to stop.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
@@ -17,6 +18,7 @@ use crate::api::{self, State};
 use crate::auth::{Keys, Passwords};
 use crate::chatroom::Db;
 use crate::config::{self, Settings};
+use crate::following::Following;
 use crate::{expiry, purge, telemetry};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -67,10 +69,15 @@ impl Service {
             let (db, settings, stop) = (db.clone(), settings.purge.clone(), stop.clone());
             move || purge::run(db, settings, stop)
         });
+        let following = Arc::new(Following::new(&settings.events));
+        background.spawn({
+            let (following, db, settings, stop) = (following.clone(), db.clone(), settings.events.clone(), stop.clone());
+            async move { following.run(db, settings, stop).await }
+        });
         background.spawn(upkeep(stop.clone()));
 
         let patience = Duration::from_secs(settings.server.shutdown_seconds);
-        let state = Data::new(State::new(db.clone(), keys, passwords, cursors, settings));
+        let state = Data::new(State::new(db.clone(), keys, passwords, cursors, following, stop.clone(), settings));
         let server = serve(listener, state)?;
         Ok(Self { address, server, background, stop, db, patience })
     }

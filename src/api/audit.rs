@@ -9,11 +9,12 @@ use tracing::Instrument as _;
 
 use super::at;
 use super::call::Call;
+use super::events::kinds;
 use super::paging;
 use super::reply::Reply;
 use crate::chatroom::Db;
 use crate::chatroom::audit::{self, Filter, Order, Place, Span};
-use crate::chatroom::events::{Event, Kind};
+use crate::chatroom::events::Event;
 use crate::error::Error;
 
 const NDJSON: &str = "application/x-ndjson";
@@ -59,16 +60,10 @@ fn asked(call: &Call) -> Result<(Filter, Span), Error> {
         user: given("user").map(str::to_ascii_lowercase),
         room: given("room").map(str::to_owned),
         actor: given("actor").map(str::to_owned),
-        kinds: given("kind").map(|list| kinds(list).ok_or_else(|| invalid("kind"))).transpose()?,
+        kinds: kinds(call)?,
     };
     let (from, to) = (place("from")?.unwrap_or(Place::START), place("to")?.unwrap_or(Place::END));
     Ok((filter, Span { from, to }))
-}
-
-/// The kinds that a list of kinds and operations means, unless one of them is none.
-fn kinds(list: &str) -> Option<Vec<Kind>> {
-    let named = list.split(',').map(|pattern| Some(Kind::named(pattern)).filter(|kinds| !kinds.is_empty()));
-    Some(named.collect::<Option<Vec<_>>>()?.concat())
 }
 
 /// All of them up to now, the oldest first, an event on each line, and a last line that tells that nothing is missing.

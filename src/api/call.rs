@@ -4,7 +4,7 @@
 //! What is wrong with a request is found in one order: the app, the token, the body, and then the handler's own rules.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::State;
 use super::body::Body;
 use super::paging::{self, Params};
+use crate::auth::{Claims, Kind};
 use crate::chatroom::apps::App;
 use crate::chatroom::{Names, RoomKey, rooms};
 use crate::config::Rules;
@@ -35,7 +36,10 @@ pub struct Visit {
 }
 
 /// A request with a good token of the app that it is for.
-pub struct Call(Visit);
+pub struct Call {
+    visit: Visit,
+    token: Claims,
+}
 
 /// A page by cursor that is asked for.
 pub struct SliceAsked {
@@ -64,8 +68,8 @@ impl FromRequest for Call {
         let (http, mut payload) = (http.clone(), payload.take());
         Box::pin(async move {
             let visit = Visit::open(http).await?;
-            visit.authenticate()?;
-            Ok(Self(visit.read_body(&mut payload).await?))
+            let token = visit.authenticate()?;
+            Ok(Self { visit: visit.read_body(&mut payload).await?, token })
         })
     }
 }
@@ -95,13 +99,11 @@ impl Visit {
     }
 
     /// The literal `Bearer`, a blank, and a token of this app.
-    pub fn authenticate(&self) -> Result<(), Error> {
+    pub fn authenticate(&self) -> Result<Claims, Error> {
         let authorization = self.http.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
-        match token.and_then(|token| self.state.keys.verify(token)) {
-            Some(app) if app == self.app.uuid => Ok(()),
-            _ => Err(Error::Unauthenticated),
-        }
+        let claims = token.and_then(|token| self.state.keys.claims(token, Kind::App));
+        claims.filter(|claims| claims.app == self.app.uuid).ok_or(Error::Unauthenticated)
     }
 
     /// Reads the body of any method and any Content-Type: clients send JSON without one, and with DELETE.
@@ -135,7 +137,7 @@ impl std::ops::Deref for Call {
     type Target = Visit;
 
     fn deref(&self) -> &Visit {
-        &self.0
+        &self.visit
     }
 }
 
@@ -222,6 +224,13 @@ impl Call {
         let scope = format!("{list}/{}/{}", room.app, room.given());
         let after = self.state.cursors.read(&scope, &params)?;
         Ok(SliceAsked { scope, after, limit: paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT) })
+    }
+
+    /// How long the token is still good; for answers that go on.
+    pub fn token_life(&self) -> Duration {
+        const LONGEST: Duration = Duration::from_hours(24 * 365);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_secs(self.token.exp).saturating_sub(now).min(LONGEST)
     }
 
     /// The query string, as it is to be echoed and asked.

@@ -40,14 +40,18 @@ impl Cursors {
 
     /// The place in the list called `scope` that the request asks for, if it names one.
     pub fn read<P: FromStr>(&self, scope: &str, params: &Params) -> Result<Option<P>, Error> {
-        let Some(text) = params.first("cursor").filter(|cursor| !cursor.is_empty()) else { return Ok(None) };
+        params.first("cursor").filter(|cursor| !cursor.is_empty()).map(|cursor| self.open(scope, cursor)).transpose()
+    }
+
+    /// The place in the list called `scope` that a cursor leads to.
+    pub fn open<P: FromStr>(&self, scope: &str, cursor: &str) -> Result<P, Error> {
         let unseal = || {
-            let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+            let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
             let (sealed, place) = bytes.split_at_checked(SEAL)?;
             let good = self.keys.iter().any(|key| seal(key, scope, place).verify_truncated_left(sealed).is_ok());
             std::str::from_utf8(place).ok().filter(|_| good)?.parse().ok()
         };
-        unseal().map(Some).ok_or_else(|| Error::InvalidParameter("cursor is invalid".into()))
+        unseal().ok_or_else(|| Error::InvalidParameter("cursor is invalid".into()))
     }
 }
 

@@ -17,6 +17,7 @@ mod attributes;
 mod audit;
 mod blocks;
 mod chatrooms;
+mod events;
 mod health;
 mod members;
 mod mutes;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use actix_web::{Resource, web};
 use moka::future::Cache;
+use tokio_util::sync::CancellationToken;
 
 use self::cursor::Cursors;
 use crate::auth::{Keys, Passwords};
@@ -39,6 +41,7 @@ use crate::chatroom::Db;
 use crate::chatroom::apps::{self, App};
 use crate::config::Settings;
 use crate::error::Error;
+use crate::following::Following;
 
 /// How long an app that was looked up is taken for granted: so long does a change by the operator need to be seen.
 const APP_LIFE: Duration = Duration::from_secs(1);
@@ -56,6 +59,10 @@ pub struct State {
     pub passwords: Passwords,
     /// How places in lists are handed out.
     pub cursors: Cursors,
+    /// The feeds that clients have open.
+    pub following: Arc<Following>,
+    /// Says that the service stops: what would go on for ever ends.
+    pub stop: CancellationToken,
     /// The settings of this process.
     pub settings: Settings,
     apps: Cache<(String, String), Option<Arc<App>>>,
@@ -63,9 +70,17 @@ pub struct State {
 
 impl State {
     /// The state of a service that has just started.
-    pub fn new(db: Db, keys: Keys, passwords: Passwords, cursors: Cursors, settings: Settings) -> Self {
+    pub fn new(
+        db: Db,
+        keys: Keys,
+        passwords: Passwords,
+        cursors: Cursors,
+        following: Arc<Following>,
+        stop: CancellationToken,
+        settings: Settings,
+    ) -> Self {
         let apps = Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build();
-        Self { db, keys, passwords, cursors, settings, apps }
+        Self { db, keys, passwords, cursors, following, stop, settings, apps }
     }
 
     /// The app of that name, asked for once a second at most.
@@ -99,6 +114,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(mutes::routes)
                 .configure(speech::routes)
                 .configure(standing::routes)
+                .configure(events::routes)
                 .configure(audit::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)

@@ -11,6 +11,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::State;
@@ -21,7 +22,7 @@ use crate::error::Error;
 impl Call {
     /// The success of a call around rooms.
     pub fn reply<D>(self, data: D) -> Reply<D> {
-        Reply { call: self, action: None, data, count: None, cursor: None }
+        Reply { call: self, action: None, data, count: None, cursor: None, feed: None }
     }
 
     /// The success of a call around users.
@@ -37,6 +38,19 @@ pub struct Reply<D> {
     data: D,
     count: Option<usize>,
     cursor: Option<String>,
+    feed: Option<FeedEnds>,
+}
+
+/// Where a feed begins and ends: numbers of events in a room, cursors in an app, where it also is told where to go on.
+#[derive(Serialize)]
+pub struct FeedEnds {
+    /// The oldest event that is kept; as a cursor, the place before it.
+    pub oldest: Value,
+    /// The last event.
+    pub last: Value,
+    /// What to ask for next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 impl<D> Reply<D> {
@@ -56,6 +70,12 @@ impl<D> Reply<D> {
     pub fn next(self, asked: &SliceAsked, next: Option<i64>) -> Self {
         let cursor = next.map(|place| self.call.state.cursors.write(&asked.scope, &place));
         self.cursor(cursor)
+    }
+
+    /// Adds where the feed begins and ends.
+    pub fn feed(mut self, ends: FeedEnds) -> Self {
+        self.feed = Some(ends);
+        self
     }
 
     /// Names another action than the HTTP method.
@@ -85,6 +105,7 @@ impl<D: Serialize> Responder for Reply<D> {
             application_name: Some(&call.app.name),
             count: self.count,
             cursor: self.cursor,
+            feed: self.feed,
         })
     }
 }
@@ -137,6 +158,7 @@ impl<E: Serialize, D: Serialize> Responder for UserReply<E, D> {
             organization: (!self.is_read).then_some(&*call.app.org),
             application_name: (!self.is_read).then_some(&*call.app.name),
             cursor: self.cursor,
+            feed: None,
         })
     }
 }
@@ -166,6 +188,8 @@ struct Envelope<'a, E, D> {
     count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
+    #[serde(flatten)]
+    feed: Option<FeedEnds>,
 }
 
 #[derive(Serialize)]

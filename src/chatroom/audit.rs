@@ -10,7 +10,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, Row as _};
 use time::{Date, OffsetDateTime, Time};
 
-use super::events::{self, CLIENT, Event, Kind};
+use super::events::{self, CLIENT, Event};
 use super::{Db, is_room_id, is_username};
 use crate::error::Error;
 
@@ -29,7 +29,7 @@ pub struct Filter {
     /// Who did it.
     pub actor: Option<String>,
     /// What has happened, one of these.
-    pub kinds: Option<Vec<Kind>>,
+    pub kinds: Option<Vec<String>>,
 }
 
 /// A place in the order of events: by time, then room, then number.
@@ -238,7 +238,6 @@ pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit:
             }
         }
     }
-    let kinds = filter.kinds.as_deref().map(|kinds| kinds.iter().map(|kind| kind.text()).collect::<Vec<_>>());
     #[expect(clippy::disallowed_methods, reason = "put together from fixed pieces; tests run every combination")]
     let statement = sqlx::query_as(AssertSqlSafe(Way::of(filter).statement(order)));
     let mut found: Vec<Found> = statement
@@ -252,7 +251,7 @@ pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit:
         .bind(&filter.user)
         .bind(&filter.room)
         .bind(&filter.actor)
-        .bind(kinds)
+        .bind(&filter.kinds)
         .bind(limit + 1)
         .fetch_all(db.pool())
         .await?;

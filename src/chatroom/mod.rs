@@ -15,6 +15,7 @@ pub mod db;
 pub mod departures;
 pub mod endings;
 pub mod events;
+pub mod feeds;
 pub mod members;
 pub mod mutes;
 pub mod rooms;

@@ -1,0 +1,236 @@
+//! What has happened: `/chatrooms/{chatroom_id}/events` for a room, `/events` for the app; page by page, or as a stream
+//! of server-sent events that goes on with what happens.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, HeaderName};
+use actix_web::web::{self, Bytes, ServiceConfig};
+use actix_web::{HttpResponse, Responder as _};
+use futures_util::stream;
+use tokio::time::{Instant, Interval, interval_at};
+
+use super::State;
+use super::at;
+use super::call::Call;
+use super::paging;
+use super::reply::FeedEnds;
+use crate::chatroom::RoomKey;
+use crate::chatroom::events::{Event, Kind};
+use crate::chatroom::feeds::{self, Position, Told, Topic};
+use crate::error::Error;
+use crate::following::Subscription;
+
+/// Events on a page where no limit is named, and at most.
+const DEFAULT_LIMIT: i64 = 100;
+const MAX_LIMIT: i64 = 1000;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/chatrooms/{chatroom_id}/events").route(web::get().to(of_room)))
+        .service(at("/events").route(web::get().to(of_app)));
+}
+
+/// The events of a room behind the number `since`.
+async fn of_room(call: Call) -> Result<HttpResponse, Error> {
+    let (http, params) = (call.http().clone(), call.params());
+    let since = params.first("since").filter(|since| !since.is_empty()).map(number).transpose()?;
+    let kinds = kinds(&call)?;
+    if wants_stream(&call) {
+        let last_id = last_event_id(&call).map(number).transpose()?;
+        let feed = Feed::Room(call.room());
+        return Stream::open(call, feed, last_id.or(since).map(|n| Position { n, ..Position::default() }), kinds).await;
+    }
+    let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
+    let page = feeds::of_room(&call.state.db, &call.room(), since, limit, kinds.as_deref()).await?;
+    let count = page.events.len();
+    let ends = FeedEnds { oldest: page.oldest.into(), last: page.last.into(), next: None };
+    Ok(call.reply(page.events).count(count).feed(ends).respond_to(&http))
+}
+
+/// The events of the app behind the cursor `since`.
+async fn of_app(call: Call) -> Result<HttpResponse, Error> {
+    let (http, params, scope) = (call.http().clone(), call.params(), app_scope(call.app.id));
+    let since = params.first("since").filter(|since| !since.is_empty());
+    let since = since.map(|since| call.state.cursors.open(&scope, since)).transpose()?;
+    let kinds = kinds(&call)?;
+    if wants_stream(&call) {
+        let last_id = last_event_id(&call).map(|id| call.state.cursors.open(&scope, id)).transpose()?;
+        let feed = Feed::App(call.app.id);
+        return Stream::open(call, feed, last_id.or(since), kinds).await;
+    }
+    let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
+    let page = feeds::of_app(&call.state.db, call.app.id, since.as_ref(), limit, kinds.as_deref()).await?;
+    let cursor = |position| call.state.cursors.write(&scope, position);
+    let (oldest, last) = (cursor(&page.oldest).into(), cursor(&page.last).into());
+    let ends = FeedEnds { oldest, last, next: Some(cursor(&page.next)) };
+    let events: Vec<Event> = page.events.into_iter().map(|told| told.event).collect();
+    let count = events.len();
+    Ok(call.reply(events).count(count).feed(ends).respond_to(&http))
+}
+
+fn app_scope(app: i32) -> String {
+    format!("events/{app}")
+}
+
+fn number(text: &str) -> Result<i64, Error> {
+    text.parse().ok().filter(|number| *number >= 0).ok_or_else(|| Error::InvalidParameter("since is invalid".into()))
+}
+
+/// The kinds that `kind` names: operations, or operations with a type, with commas between them.
+pub(super) fn kinds(call: &Call) -> Result<Option<Vec<String>>, Error> {
+    let params = call.params();
+    let Some(patterns) = params.first("kind").filter(|kind| !kind.is_empty()) else { return Ok(None) };
+    let mut kinds = Vec::new();
+    for pattern in patterns.split(',') {
+        let named = Kind::named(pattern);
+        if named.is_empty() {
+            return Err(Error::InvalidParameter("kind is invalid".into()));
+        }
+        kinds.extend(named.into_iter().map(|kind| kind.text().to_owned()));
+    }
+    Ok(Some(kinds))
+}
+
+fn wants_stream(call: &Call) -> bool {
+    header(call, &ACCEPT).is_some_and(|accept| accept.contains("text/event-stream"))
+}
+
+/// The last event that the client has seen on a stream that broke off.
+fn last_event_id(call: &Call) -> Option<&str> {
+    header(call, &HeaderName::from_static("last-event-id")).filter(|id| !id.is_empty())
+}
+
+fn header<'c>(call: &'c Call, name: &HeaderName) -> Option<&'c str> {
+    call.http().headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// What is streamed.
+enum Feed {
+    Room(RoomKey),
+    App(i32),
+}
+
+/// A stream under way: first what has happened since its start, page by page, then what happens.
+struct Stream {
+    state: web::Data<State>,
+    feed: Feed,
+    kinds: Option<Vec<String>>,
+    /// Behind what was sent last.
+    position: Position,
+    has_caught_up: bool,
+    is_over: bool,
+    written: VecDeque<Bytes>,
+    news: Subscription,
+    heartbeat: Interval,
+    /// The end of the token.
+    ends_at: Instant,
+}
+
+impl Stream {
+    /// Answers with a stream from `start` on, or from now on. What is wrong with the start is found before the answer.
+    async fn open(call: Call, feed: Feed, start: Option<Position>, kinds: Option<Vec<String>>) -> Result<HttpResponse, Error> {
+        let (db, following) = (&call.state.db, &call.state.following);
+        let (topic, last) = match &feed {
+            Feed::Room(key) => {
+                let last = feeds::of_room(db, key, start.as_ref().map(|start| start.n), 0, None).await?.last;
+                (Topic::Room(key.app, key.id().into()), Position { n: last, ..Position::default() })
+            }
+            Feed::App(app) => (Topic::App(*app), feeds::of_app(db, *app, start.as_ref(), 0, None).await?.last),
+        };
+        let stream = Self {
+            news: following.subscribe(topic, last.clone())?,
+            position: start.unwrap_or(last),
+            kinds,
+            has_caught_up: false,
+            is_over: false,
+            written: VecDeque::from([Bytes::from_static(b"retry: 1000\n\n")]),
+            heartbeat: {
+                let every = Duration::from_secs(call.state.settings.events.heartbeat_seconds);
+                interval_at(Instant::now() + every, every)
+            },
+            ends_at: Instant::now() + call.token_life(),
+            state: call.state.clone(),
+            feed,
+        };
+        let chunks = stream::unfold(stream, |mut stream| async {
+            let chunk = stream.next().await?;
+            Some((Ok::<_, actix_web::Error>(chunk), stream))
+        });
+        Ok(HttpResponse::Ok()
+            .content_type("text/event-stream")
+            .insert_header((CACHE_CONTROL, "no-store"))
+            // Proxies that gather answers before they pass them on must not do so here.
+            .insert_header(("x-accel-buffering", "no"))
+            .streaming(chunks))
+    }
+
+    /// The next piece of the stream; `None` at its end: the client comes back with the last id that it has seen.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(chunk) = self.written.pop_front() {
+                return Some(chunk);
+            }
+            if self.is_over {
+                return None;
+            }
+            if !self.has_caught_up {
+                if let Err(error) = self.catch_up().await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a stream broke off");
+                    return None;
+                }
+                continue;
+            }
+            let stop = self.state.stop.clone();
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep_until(self.ends_at) => return None,
+                _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": alive\n\n")),
+                told = self.news.next() => self.write(&*told?),
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        let (db, kinds) = (&self.state.db, self.kinds.as_deref());
+        match &self.feed {
+            Feed::Room(key) => {
+                let page = feeds::of_room(db, key, Some(self.position.n), MAX_LIMIT, kinds).await?;
+                self.has_caught_up = i64::try_from(page.events.len()).is_ok_and(|number| number < MAX_LIMIT);
+                for event in page.events {
+                    let position = Position { xact: 0, chatroom: event.chatroom.clone(), n: event.n };
+                    self.write(&Told { position, event });
+                }
+            }
+            Feed::App(app) => {
+                let page = feeds::of_app(db, *app, Some(&self.position), MAX_LIMIT, kinds).await?;
+                self.has_caught_up = page.next == self.position;
+                for told in page.events {
+                    self.write(&told);
+                }
+                self.position = page.next;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an event, unless it has been written or is not asked for.
+    fn write(&mut self, told: &Told) {
+        let Told { position, event } = told;
+        let (is_new, id) = match self.feed {
+            Feed::Room(_) => (position.n > self.position.n, position.n.to_string()),
+            Feed::App(app) => (*position > self.position, self.state.cursors.write(&app_scope(app), position)),
+        };
+        if !is_new {
+            return;
+        }
+        self.position.clone_from(position);
+        if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&event.kind)) {
+            return;
+        }
+        let data = serde_json::to_string(event).unwrap_or_default();
+        self.written.push_back(Bytes::from(format!("id: {id}\nevent: {}\ndata: {data}\n\n", event.kind)));
+        // Nothing follows the end of a room.
+        self.is_over = matches!(self.feed, Feed::Room(_)) && event.kind == Kind::Delete.text();
+    }
+}
