@@ -1,8 +1,9 @@
 //! Who did what to whom, when and why? `/audit`: the events of the app, page by page, or all of them as NDJSON.
 
-use actix_web::guard::Acceptable;
+use actix_web::HttpResponse;
+use actix_web::guard::GuardContext;
+use actix_web::http::header::Accept;
 use actix_web::web::{self, Bytes, ServiceConfig};
-use actix_web::{HttpResponse, mime};
 use futures_util::stream;
 use serde::Serialize;
 use tracing::Instrument as _;
@@ -26,12 +27,13 @@ const DEFAULT_LIMIT: i64 = 100;
 const EXPORTED_AT_ONCE: i64 = 1000;
 
 pub fn routes(config: &mut ServiceConfig) {
-    let mut resource = at("/audit");
-    // Before the list, which takes whatever else is asked for.
-    if let Ok(ndjson) = NDJSON.parse::<mime::Mime>() {
-        resource = resource.route(web::get().guard(Acceptable::new(ndjson)).to(export));
-    }
-    config.service(resource.route(web::get().to(list)));
+    // The export before the list, which takes whatever else is asked for.
+    config.service(at("/audit").route(web::get().guard(wants_ndjson).to(export)).route(web::get().to(list)));
+}
+
+/// By its name: whoever takes anything gets JSON.
+fn wants_ndjson(request: &GuardContext<'_>) -> bool {
+    request.header::<Accept>().is_some_and(|accept| accept.iter().any(|range| range.item.essence_str() == NDJSON))
 }
 
 /// The newest first. A page may be short, or empty, and have a cursor all the same: only the last one has none.

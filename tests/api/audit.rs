@@ -364,7 +364,7 @@ async fn an_export_has_an_event_on_each_line_the_oldest_first_and_an_end() {
         let request = app.request(Method::GET, "/audit").header(ACCEPT, accept);
         assert_eq!(text(request.send().await.expect("an answer")).await, whole, "{accept}");
     }
-    for accept in ["*/*", "application/json"] {
+    for accept in ["*/*", "application/json", "application/json, application/*", "no such thing"] {
         let request = app.request(Method::GET, "/audit").header(ACCEPT, accept);
         assert_eq!(app.send(request).await.json()["count"], 7, "{accept}");
     }
