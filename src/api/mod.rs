@@ -14,6 +14,7 @@ pub mod cursor;
 mod admins;
 mod announcements;
 mod attributes;
+mod audit;
 mod blocks;
 mod chatrooms;
 mod events;
@@ -114,6 +115,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(speech::routes)
                 .configure(standing::routes)
                 .configure(events::routes)
+                .configure(audit::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)
                 .configure(chatrooms::routes)

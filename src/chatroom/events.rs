@@ -302,6 +302,7 @@ pub(super) async fn append(connection: &mut PgConnection, key: &RoomKey, last: L
 }
 
 /// An event as a statement gives it.
+#[derive(sqlx::FromRow)]
 pub(super) struct Row {
     pub chatroom: String,
     pub n: i64,

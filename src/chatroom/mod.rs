@@ -8,6 +8,7 @@ pub mod admins;
 pub mod announcements;
 pub mod apps;
 pub mod attributes;
+pub mod audit;
 pub mod blocks;
 pub mod change;
 pub mod db;

@@ -8,6 +8,7 @@ mod app;
 mod admins;
 mod announcements;
 mod attributes;
+mod audit;
 mod blocks;
 mod chatrooms;
 mod cli;
