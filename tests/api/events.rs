@@ -348,7 +348,7 @@ async fn a_large_room_comes_and_goes_in_pieces() {
     let end = end().await;
     assert_eq!(
         end.iter().map(|event| event["n"].as_i64()).collect::<Vec<_>>(),
-        (43..43 + end.len() as i64).map(Some).collect::<Vec<_>>()
+        (43..).map(Some).take(end.len()).collect::<Vec<_>>()
     );
     assert!(end.iter().all(|event| users(event) <= 1000));
     assert_eq!(end.iter().map(users).sum::<usize>(), 2500);

@@ -45,9 +45,9 @@ impl Stream {
     /// The next block; `None` at the end of the stream.
     async fn block(&mut self) -> Option<String> {
         loop {
-            if let Some((block, rest)) = self.read.split_once("\n\n") {
+            if let Some((block, _)) = self.read.split_once("\n\n") {
                 let block = block.to_owned();
-                rest.to_owned().clone_into(&mut self.read);
+                self.read.drain(..block.len() + 2);
                 return Some(block);
             }
             let chunk = tokio::time::timeout(Duration::from_secs(10), self.response.chunk()).await.expect("in time");
