@@ -17,3 +17,4 @@ pub mod server;
 pub mod expiry;
 pub mod migrations;
 pub mod purge;
+pub mod retention;

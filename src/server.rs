@@ -17,7 +17,7 @@ use crate::api::{self, State};
 use crate::auth::{Keys, Passwords};
 use crate::chatroom::Db;
 use crate::config::{self, Settings};
-use crate::{expiry, purge, telemetry};
+use crate::{expiry, purge, retention, telemetry};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,6 +66,10 @@ impl Service {
         in_background(&mut background, {
             let (db, settings, stop) = (db.clone(), settings.purge.clone(), stop.clone());
             move || purge::run(db, settings, stop)
+        });
+        in_background(&mut background, {
+            let (db, settings, stop) = (db.clone(), settings.clone(), stop.clone());
+            move || retention::run(db, settings, stop)
         });
         background.spawn(upkeep(stop.clone()));
 

@@ -177,6 +177,8 @@ pub async fn forget(db: &Db, settings: &Idempotency, batch: i64) -> Result<u64, 
     Ok(forgotten.rows_affected())
 }
 
+/// How long answers are kept; no longer than one can count back from today.
 fn hours(settings: &Idempotency) -> i32 {
-    i32::try_from(settings.keep_hours).unwrap_or(i32::MAX)
+    const FOR_EVER: i32 = 24_000_000;
+    i32::try_from(settings.keep_hours).unwrap_or(FOR_EVER).min(FOR_EVER)
 }
