@@ -253,7 +253,7 @@ pub async fn forget_rule(db: &Db, rule: Uuid, batch: i64) -> Result<u64, Error> 
         if gone == 0 {
             gone = sqlx::query!(
                 "delete from deliveries where id = any(array(
-                     select id from deliveries where rule = $1 limit $2 for update skip locked
+                     select id from deliveries where rule = $1 order by state, id limit $2 for update skip locked
                  ))",
                 rule,
                 batch,
