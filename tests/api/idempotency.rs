@@ -1,7 +1,5 @@
 //! A call with an `Idempotency-Key` is made once, however often it is sent.
 
-use std::io::Write as _;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -11,6 +9,8 @@ use roomward::chatroom::{Db, RoomKey};
 use roomward::migrations;
 use serde_json::json;
 use sqlx::{Postgres, Transaction};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::app::{Answer, Instance, TestApp, eventually, new_database, settings, shared_database};
 
@@ -374,12 +374,14 @@ async fn a_client_that_hangs_up_finds_the_answer_when_it_comes_again() {
     app.users(&["bob"]).await;
     let path = format!("/chatrooms/{room}/users/bob");
     let busy = hold(&app, &room).await;
-    let mut connection = TcpStream::connect(app.address).expect("connected");
+    let mut connection = TcpStream::connect(app.address).await.expect("connected");
+    // Not a mere end of what it has to say: the service notices at once.
+    connection.set_zero_linger().expect("to be reset");
     let request = format!(
         "POST /{}/app{path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\nIdempotency-Key: k\r\nContent-Length: 0\r\n\r\n",
         app.app.org, app.token
     );
-    connection.write_all(request.as_bytes()).expect("sent");
+    connection.write_all(request.as_bytes()).await.expect("sent");
     is_under_way(&app).await;
     drop(connection);
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -412,13 +414,17 @@ async fn a_call_that_takes_too_long_is_made_all_the_same() {
 async fn a_call_that_outlives_its_claim_is_undone_before_another_is_made() {
     let mut hasty = settings(shared_database());
     hasty.idempotency.claim_seconds = 1;
+    hasty.database.lock_timeout_ms = 10_000;
+    hasty.database.statement_timeout_ms = 10_000;
     let instance = Instance::start(hasty);
     let app = TestApp::on(instance.address, shared_database()).await;
     let room = app.room_with("ann", &[]).await;
     app.users(&["bob"]).await;
     let path = format!("/chatrooms/{room}/users/bob");
     let busy = hold(&app, &room).await;
+    let started = Instant::now();
     let answer = post(&app, "k", &path, "").await.answer();
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     answer.fails(503, "service_unavailable", "ServiceUnavailableException", "Service Unavailable");
     assert_eq!(keys(&app).await, 0);
     busy.rollback().await.expect("unlocked");
