@@ -18,3 +18,4 @@ pub mod expiry;
 pub mod following;
 pub mod migrations;
 pub mod purge;
+pub mod retention;

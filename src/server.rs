@@ -19,7 +19,7 @@ use crate::auth::{Keys, Passwords};
 use crate::chatroom::Db;
 use crate::config::{self, Settings};
 use crate::following::Following;
-use crate::{expiry, purge, telemetry};
+use crate::{expiry, purge, retention, telemetry};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -68,6 +68,10 @@ impl Service {
         in_background(&mut background, {
             let (db, settings, stop) = (db.clone(), settings.purge.clone(), stop.clone());
             move || purge::run(db, settings, stop)
+        });
+        in_background(&mut background, {
+            let (db, settings, stop) = (db.clone(), settings.clone(), stop.clone());
+            move || retention::run(db, settings, stop)
         });
         let following = Arc::new(Following::new(&settings.events));
         background.spawn({
