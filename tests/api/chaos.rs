@@ -86,7 +86,7 @@ impl Drop for Process {
 }
 
 async fn wait(what: &str, so: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !so().await {
         assert!(Instant::now() < deadline, "not in time: {what}");
         sleep(Duration::from_millis(50)).await;
@@ -276,7 +276,7 @@ async fn nothing_is_lost_when_instances_are_killed_and_receivers_fail() {
                 let listener = TcpListener::bind(target).await.expect("the same port");
                 receiver = tokio::spawn(receive(listener, arrivals.clone(), trouble.clone()));
             }
-            receiver
+            receiver.abort_handle()
         })
     };
     let apps = || processes.iter().map(|process| app.through(process.address)).collect::<Vec<_>>();

@@ -397,16 +397,17 @@ async fn a_call_that_takes_too_long_is_made_all_the_same() {
     let mut impatient = settings(shared_database());
     impatient.server.request_timeout_ms = 200;
     let instance = Instance::start(impatient);
-    let app = TestApp::on(instance.address, shared_database()).await;
-    let room = app.room_with("ann", &[]).await;
-    app.users(&["bob"]).await;
+    let calm = TestApp::new().await;
+    let app = calm.through(instance.address);
+    let room = calm.room_with("ann", &[]).await;
+    calm.users(&["bob"]).await;
     let path = format!("/chatrooms/{room}/users/bob");
     let busy = hold(&app, &room).await;
     assert_eq!(post(&app, "k", &path, "").await.status, 503);
     assert_eq!(post(&app, "k", &path, "").await.status, 503, "it is still under way");
     busy.rollback().await.expect("unlocked");
-    eventually("the call is made", || async { app.members(&room).await == ["ann", "bob"] }).await;
-    let seen = post(&app, "k", &path, "").await;
+    eventually("the call is made", || async { calm.members(&room).await == ["ann", "bob"] }).await;
+    let seen = post(&calm, "k", &path, "").await;
     assert_eq!((seen.status, seen.replayed), (200, true));
 }
 

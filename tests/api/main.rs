@@ -10,6 +10,7 @@ mod announcements;
 mod attributes;
 mod audit;
 mod blocks;
+mod chaos;
 mod chatrooms;
 mod cli;
 mod compat;

@@ -12,7 +12,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::{TestApp, eventually, new_app, new_database, settings};
+use crate::app::{Instance, TestApp, eventually, new_app, new_database, settings};
 
 /// A database in which nothing happens by itself: events are kept for 30 days, undelivered ones for 60.
 struct Stage {
@@ -22,6 +22,14 @@ struct Stage {
 }
 
 /// A room and a number in it.
+/// Settings under which events age as they do by default.
+fn aging(url: &str) -> Settings {
+    let mut settings = settings(url);
+    settings.events.keep_days = 30;
+    settings.callbacks.keep_days = 60;
+    settings
+}
+
 type Event = (String, i64);
 
 fn event(chatroom: &str, n: i64) -> Event {
@@ -33,7 +41,7 @@ impl Stage {
         let url = new_database().await;
         migrations::run(&url).await.expect("migrated");
         let db = PgPoolOptions::new().max_connections(8).connect(&url).await.expect("the database");
-        let mut settings = settings(&url);
+        let mut settings = aging(&url);
         settings.purge.batch = batch;
         Self { app: new_app(&db, "org", "app").await.id, db, settings }
     }
@@ -435,8 +443,11 @@ async fn even_what_is_kept_for_ever_can_be_counted_back() {
 
 #[tokio::test]
 async fn a_running_service_removes_what_is_too_old() {
-    let app = TestApp::new().await;
-    let stage = Stage { db: app.db.clone(), app: app.app.id, settings: settings("") };
+    let url = new_database().await;
+    migrations::run(&url).await.expect("migrated");
+    let instance = Instance::start(aging(&url));
+    let app = TestApp::on(instance.address, &url).await;
+    let stage = Stage { db: app.db.clone(), app: app.app.id, settings: aging(&url) };
     stage.event("old", 1, "31 days", &["ann"]).await;
     let left = async || -> i64 {
         sqlx::query_scalar("select count(*) from events where app = $1 and chatroom = 'old'")
