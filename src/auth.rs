@@ -1,4 +1,4 @@
-//! Who may call: tokens, client secrets, passwords.
+//! Who may call: tokens, client secrets, passwords. And how a secret is kept that must be readable again.
 //!
 //! A token is a JWT (HS256) that names the app it opens. Its header carries the id of the key that signed it, so that
 //! keys can be rotated while old tokens live on. Nothing here is stored in memory that a restart would lose.
@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -157,8 +160,53 @@ fn key_id(secret: &str) -> String {
     Sha256::digest(secret).iter().take(4).fold(String::new(), |id, byte| id + &format!("{byte:02x}"))
 }
 
-/// A new client secret: 32 random bytes, in hex.
-pub fn new_client_secret() -> Result<String, Error> {
+/// What seals the secrets of callbacks, so that who reads the database cannot sign in our name.
+pub struct Seals {
+    keys: Vec<RandomizedNonceKey>,
+}
+
+/// A secret that was sealed.
+pub struct Unsealed {
+    /// The secret itself.
+    pub secret: SecretString,
+    /// Whether a previous key opened it: it is to be sealed anew before that key goes.
+    pub is_stale: bool,
+}
+
+impl Seals {
+    /// Keys derived from `secrets`: the first one seals, all open.
+    pub fn new(secrets: &[&str]) -> Result<Self, Error> {
+        let key = |secret: &&str| {
+            let derived = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?.chain_update("callback secret").finalize();
+            RandomizedNonceKey::new(&AES_256_GCM, &derived.into_bytes()).ok()
+        };
+        let keys = secrets.iter().map(key).collect::<Option<_>>();
+        Ok(Self { keys: keys.ok_or_else(|| Error::Internal("no key can be made".into()))? })
+    }
+
+    /// Seals the secret of one rule: a nonce, then the sealed text. No other rule's row can pass it off as its own.
+    pub fn seal(&self, rule: Uuid, secret: &SecretString) -> Result<Vec<u8>, Error> {
+        let mut sealed = secret.expose_secret().as_bytes().to_vec();
+        let nonce = self.keys.first().and_then(|key| key.seal_in_place_append_tag(Aad::from(rule.as_bytes()), &mut sealed).ok());
+        let nonce = nonce.ok_or_else(|| Error::Internal("a secret cannot be sealed".into()))?;
+        sealed.splice(..0, *nonce.as_ref());
+        Ok(sealed)
+    }
+
+    /// Opens what was sealed for that rule by one of the keys.
+    pub fn open(&self, rule: Uuid, sealed: &[u8]) -> Option<Unsealed> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+        self.keys.iter().enumerate().find_map(|(place, key)| {
+            let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+            let mut text = sealed.to_vec();
+            let text = key.open_in_place(nonce, Aad::from(rule.as_bytes()), &mut text).ok()?;
+            Some(Unsealed { secret: std::str::from_utf8(text).ok()?.into(), is_stale: place > 0 })
+        })
+    }
+}
+
+/// A new secret of a client or a callback: 32 random bytes, in hex.
+pub fn new_secret() -> Result<String, Error> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| Error::Internal(error.to_string().into()))?;
     Ok(bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")))
@@ -289,6 +337,29 @@ mod tests {
         assert!(client_secret_matches(app, "secret", &hash));
         assert!(!client_secret_matches(app, "secre", &hash));
         assert!(!client_secret_matches(Uuid::new_v4(), "secret", &hash));
+    }
+
+    #[test]
+    fn a_sealed_secret_opens_for_its_own_rule_and_with_its_own_key_only() {
+        let (rule, secret) = (Uuid::new_v4(), SecretString::from("hush, 静"));
+        let open = |secrets: &[&str], rule, sealed: &[u8]| {
+            let opened = Seals::new(secrets).expect("keys").open(rule, sealed)?;
+            Some((opened.secret.expose_secret().to_owned(), opened.is_stale))
+        };
+        let seals = Seals::new(&[OLD]).expect("keys");
+        let sealed = seals.seal(rule, &secret).expect("sealed");
+        assert_ne!(sealed, seals.seal(rule, &secret).expect("sealed"), "no two alike");
+        assert!(!sealed.windows(4).any(|part| part == b"hush"));
+        assert_eq!(open(&[OLD], rule, &sealed), Some(("hush, 静".into(), false)));
+        assert_eq!(open(&[NEW, OLD], rule, &sealed), Some(("hush, 静".into(), true)));
+        assert_eq!(open(&[NEW], rule, &sealed), None);
+        assert_eq!(open(&[OLD], Uuid::new_v4(), &sealed), None, "another rule's");
+        for place in 0..sealed.len() {
+            let mut touched = sealed.clone();
+            touched[place] ^= 1;
+            assert_eq!(open(&[OLD], rule, &touched), None, "byte {place}");
+        }
+        assert_eq!(open(&[OLD], rule, &[]), None);
     }
 
     #[tokio::test]

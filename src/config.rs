@@ -360,6 +360,23 @@ impl Sweep {
     }
 }
 
+impl Callbacks {
+    /// The time between two looks for due deliveries.
+    pub fn every(&self) -> Duration {
+        Duration::from_millis(self.every_ms)
+    }
+
+    /// How long a target may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// How long failures are tried again.
+    pub fn give_up_after(&self) -> Duration {
+        Duration::from_hours(self.give_up_after_hours.into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

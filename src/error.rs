@@ -70,6 +70,10 @@ pub enum Error {
     #[error("the call of this Idempotency-Key is still under way, try again!")]
     IdempotencyKeyBusy,
 
+    /// The app has no callback rule of that id.
+    #[error("callback rule {rule} does not exist!")]
+    RuleNotFound { rule: String },
+
     /// The user is not registered.
     #[error("username {user} doesn't exist!")]
     UserNotFound { user: String },
@@ -171,6 +175,7 @@ impl Error {
             E::ExceedLimit(_)            => (403, "exceed_limit",                       "com.easemob.group.exception.ExceedLimitException"),
             E::IdempotencyKeyReused      => (422, "idempotency_key_reused",             "IdempotencyKeyReusedException"),
             E::IdempotencyKeyBusy        => (409, "concurrent_operation_error",         "ConcurrentOperationException"),
+            E::RuleNotFound { .. }       => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),
 
             E::UserNotFound { .. }       => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),
             E::AccountNotFound           => (404, "service_resource_not_found",         "UserNotFoundException"),

@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use roomward::auth::{self, Keys, Life, Subject};
-use roomward::chatroom::Db;
+use roomward::callbacks::sender::Sender;
 use roomward::chatroom::apps::{self, App, Credentials};
+use roomward::chatroom::callbacks::{self, Changes, NewRule};
+use roomward::chatroom::replays::{self, Range};
+use roomward::chatroom::{Db, RoomKey};
 use roomward::config::Settings;
 use roomward::server::Service;
 use roomward::{migrations, telemetry};
+use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgPoolOptions;
+use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
@@ -42,6 +47,9 @@ enum Command {
     /// Apps, the tenants of this service.
     #[command(subcommand)]
     App(AppCommand),
+    /// Where what happens in an app is sent.
+    #[command(subcommand)]
+    Callback(CallbackCommand),
     /// Print a new app token.
     Token {
         /// The app, as ORG/APP.
@@ -87,6 +95,67 @@ enum AppCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum CallbackCommand {
+    /// Send what happens in an app to a URL, and print the rule's id.
+    Create {
+        /// The app, as ORG/APP.
+        app: String,
+        /// Where to.
+        url: String,
+        /// What is signed with. Without it: the environment's `ROOMWARD_CALLBACK_SECRET`, else a random one, printed this once.
+        #[arg(long)]
+        secret: Option<String>,
+        /// Which events, separated by commas: operations such as MUTE, or kinds such as LEAVE/KICK.
+        #[arg(long, value_delimiter = ',', default_value = callbacks::EVERYTHING)]
+        kinds: Vec<String>,
+        /// Send nothing before `resume`.
+        #[arg(long)]
+        paused: bool,
+    },
+    /// List the rules of an app.
+    List {
+        /// The app, as ORG/APP.
+        app: String,
+    },
+    /// Send a test at once; exit with 1 unless it is answered with 200.
+    Test(RuleName),
+    /// Let what happens wait.
+    Pause(RuleName),
+    /// Send what has waited, and go on.
+    Resume(RuleName),
+    /// Delete a rule, and what waits for it.
+    Delete(RuleName),
+    /// Send again what has happened: by the numbers of a room's events, or by moments.
+    Replay {
+        #[command(flatten)]
+        rule: RuleName,
+        /// The room.
+        #[arg(long, requires = "from", required_unless_present = "from_ms")]
+        room: Option<String>,
+        /// The number of the first event.
+        #[arg(long, requires = "room")]
+        from: Option<i64>,
+        /// The number of the last event. Without it: up to now.
+        #[arg(long, requires = "room")]
+        to: Option<i64>,
+        /// The first moment, in Unix milliseconds.
+        #[arg(long, requires = "to_ms", conflicts_with = "room")]
+        from_ms: Option<i64>,
+        /// The first moment that is too late, in Unix milliseconds.
+        #[arg(long, requires = "from_ms")]
+        to_ms: Option<i64>,
+    },
+}
+
+#[derive(clap::Args)]
+struct RuleName {
+    /// The app, as ORG/APP.
+    app: String,
+    /// The rule's id.
+    id: Uuid,
+}
+
 fn main() -> ExitCode {
     let command = Cli::parse().command;
     let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
@@ -109,6 +178,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Migrate { status: false } => migrate(&settings).await,
         Command::Migrate { status: true } => migration_status(&settings).await,
         Command::App(command) => app(&settings, command).await,
+        Command::Callback(command) => callback(&settings, command).await,
         Command::Token { app, ttl } => token(&settings, &app, ttl).await,
         Command::Health => health(&settings),
     }
@@ -178,7 +248,7 @@ async fn app(settings: &Settings, command: AppCommand) -> Result<ExitCode, Failu
         }
         AppCommand::RotateSecret { app } => {
             let app = find(&db, &app).await?;
-            let secret = auth::new_client_secret()?;
+            let secret = auth::new_secret()?;
             apps::set_client_secret(&db, app.id, &auth::hash_client_secret(app.uuid, &secret)).await?;
             println!("client_secret {secret}");
         }
@@ -207,7 +277,7 @@ async fn create_app(
         )
         .into());
     }
-    let (uuid, secret) = (Uuid::new_v4(), client_secret.map_or_else(auth::new_client_secret, Ok)?);
+    let (uuid, secret) = (Uuid::new_v4(), client_secret.map_or_else(auth::new_secret, Ok)?);
     let credentials = Credentials {
         client_id: client_id.unwrap_or_else(|| Uuid::new_v4().simple().to_string()),
         client_secret_hash: auth::hash_client_secret(uuid, &secret),
@@ -218,6 +288,85 @@ async fn create_app(
         None => return Err(format!("{name} exists already").into()),
     }
     Ok(())
+}
+
+async fn callback(settings: &Settings, command: CallbackCommand) -> Result<ExitCode, Failure> {
+    let db = connect(settings).await?;
+    let sender = || Sender::new(&settings.token_secrets()?, &settings.callbacks).map_err(Failure::from);
+    let pause = async |rule: RuleName, paused: bool| -> Result<(), Failure> {
+        let changes = Changes { paused: Some(paused), ..Changes::default() };
+        Ok(callbacks::update(&db, find(&db, &rule.app).await?.id, rule.id, &changes).await?)
+    };
+    match command {
+        CallbackCommand::Create { app, url, secret, kinds, paused } => {
+            let app = find(&db, &app).await?;
+            let (id, made) = create_callback(&db, &sender()?, &app, &url, secret, &kinds, paused).await?;
+            println!("id {id}");
+            if let Some(secret) = made {
+                println!("secret {}", secret.expose_secret());
+            }
+        }
+        CallbackCommand::List { app } => {
+            for rule in callbacks::list(&db, find(&db, &app).await?.id).await? {
+                let state = match (rule.paused, rule.failing_since) {
+                    (true, _) => "paused".into(),
+                    (false, Some(moment)) => format!("failing since {moment}"),
+                    (false, None) => "active".into(),
+                };
+                println!("{}  {}  kinds {}  {state}  lag {} ms", rule.id, rule.url, rule.kinds.join(","), rule.lag_ms);
+            }
+        }
+        CallbackCommand::Test(rule) => {
+            let app = find(&db, &rule.app).await?;
+            let target = callbacks::target(&db, app.id, rule.id).await?;
+            let outcome = sender()?.test(&format!("{}#{}", app.org, app.name), rule.id, &target).await?;
+            let answer = outcome.answer.map_or_else(|why| why.to_string(), |status| format!("status {status}"));
+            println!("{answer} after {} ms", outcome.latency.as_millis());
+            return Ok(if outcome.attempt().succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        CallbackCommand::Pause(rule) => pause(rule, true).await?,
+        CallbackCommand::Resume(rule) => pause(rule, false).await?,
+        CallbackCommand::Delete(rule) => callbacks::delete(&db, find(&db, &rule.app).await?.id, rule.id).await?,
+        CallbackCommand::Replay { rule, room, from, to, from_ms, to_ms } => {
+            let app = find(&db, &rule.app).await?.id;
+            let moment = |ms: Option<i64>| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms.unwrap_or(0)) * 1_000_000);
+            let range = match room {
+                Some(room) => {
+                    Range::Numbers { room: RoomKey::new(app, room), from: from.unwrap_or(0), to: to.unwrap_or(i64::MAX) }
+                }
+                None => Range::Times { from: moment(from_ms)?, to: moment(to_ms)? },
+            };
+            println!("{} events", replays::replay(&db, app, rule.id, &range).await?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a rule, and returns its id, and its secret if that was made up here.
+async fn create_callback(
+    db: &Db,
+    sender: &Sender,
+    app: &App,
+    url: &str,
+    given: Option<String>,
+    kinds: &[String],
+    paused: bool,
+) -> Result<(Uuid, Option<SecretString>), Failure> {
+    let given = given.or_else(|| std::env::var("ROOMWARD_CALLBACK_SECRET").ok().filter(|secret| !secret.is_empty()));
+    let (secret, is_given) = (given.clone().map_or_else(auth::new_secret, Ok)?, given.is_some());
+    for (is_good, sentence) in [
+        (sender.accepts(url), "the URL is none that can be sent to (callbacks.allow_private_targets = true allows this network)"),
+        (callbacks::is_secret(&secret), "the secret needs 1 to 256 characters"),
+        (callbacks::are_kinds(kinds), "the kinds are operations such as MUTE, or kinds such as LEAVE/KICK, or *"),
+    ] {
+        if !is_good {
+            return Err(sentence.into());
+        }
+    }
+    let (id, secret) = (Uuid::new_v4(), SecretString::from(secret));
+    let sealed = sender.seal(id, &secret)?;
+    callbacks::create(db, app.id, &NewRule { id, url, sealed: &sealed, kinds, paused }).await?;
+    Ok((id, Some(secret).filter(|_| !is_given)))
 }
 
 async fn token(settings: &Settings, app: &str, ttl: Option<u32>) -> Result<ExitCode, Failure> {

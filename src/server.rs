@@ -13,13 +13,12 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::cursor::Cursors;
 use crate::api::{self, State};
-use crate::auth::{Keys, Passwords};
+use crate::callbacks::sender::Sender;
 use crate::chatroom::Db;
 use crate::config::{self, Settings};
 use crate::following::Following;
-use crate::{expiry, purge, retention, telemetry};
+use crate::{callbacks, expiry, purge, retention, telemetry};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -50,16 +49,17 @@ impl Service {
     /// Builds a service and binds its port. The database need not be there yet.
     pub fn new(settings: Settings) -> Result<Self, Failure> {
         let db = Db::new(pool(&settings.database, settings.database_url()?)?);
-        let keys = Keys::new(&settings.token_secrets()?);
-        let cursors = Cursors::new(&settings.token_secrets()?);
-        let passwords = Passwords::new(&settings.passwords).map_err(|error| format!("settings: passwords: {error}"))?;
+        let (following, stop) = (Arc::new(Following::new(&settings.events)), CancellationToken::new());
+        // The state has another one for trials: connections to targets live with the threads that made them.
+        let sender = Sender::new(&settings.token_secrets()?, &settings.callbacks)?;
+        let state = Data::new(State::new(db.clone(), following.clone(), stop.clone(), settings)?);
+        let settings = &state.settings;
         let listener = TcpListener::bind((settings.server.host.as_str(), settings.server.port))
             .map_err(|error| format!("cannot listen on {}:{}: {error}", settings.server.host, settings.server.port))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
 
         telemetry::figures();
-        let stop = CancellationToken::new();
         let mut background = JoinSet::new();
         in_background(&mut background, {
             let (db, settings, stop) = (db.clone(), settings.expiry.clone(), stop.clone());
@@ -73,15 +73,14 @@ impl Service {
             let (db, settings, stop) = (db.clone(), settings.clone(), stop.clone());
             move || retention::run(db, settings, stop)
         });
-        let following = Arc::new(Following::new(&settings.events));
         background.spawn({
-            let (following, db, settings, stop) = (following.clone(), db.clone(), settings.events.clone(), stop.clone());
+            let (db, settings, stop) = (db.clone(), settings.events.clone(), stop.clone());
             async move { following.run(db, settings, stop).await }
         });
+        background.spawn(callbacks::run(db.clone(), sender, settings.callbacks.clone(), stop.clone()));
         background.spawn(upkeep(stop.clone()));
 
         let patience = Duration::from_secs(settings.server.shutdown_seconds);
-        let state = Data::new(State::new(db.clone(), keys, passwords, cursors, following, stop.clone(), settings));
         let server = serve(listener, state)?;
         Ok(Self { address, server, background, stop, db, patience })
     }

@@ -58,6 +58,7 @@ struct Segments {
     app_name: String,
     chatroom_id: Option<String>,
     usernames: Option<String>,
+    rule: Option<String>,
 }
 
 impl FromRequest for Call {
@@ -215,6 +216,11 @@ impl Call {
     /// The part of the path that names the user, or several.
     pub fn user_segment(&self) -> &str {
         self.segments.usernames.as_deref().unwrap_or_default()
+    }
+
+    /// The part of the path that names a callback rule.
+    pub fn rule_segment(&self) -> &str {
+        self.segments.rule.as_deref().unwrap_or_default()
     }
 
     /// That none of `users` is in the room (or on the list that was meant).

@@ -16,6 +16,7 @@ mod announcements;
 mod attributes;
 mod audit;
 mod blocks;
+mod callbacks;
 mod chatrooms;
 mod events;
 mod health;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::cursor::Cursors;
 use crate::auth::{Keys, Passwords};
+use crate::callbacks::sender::Sender;
 use crate::chatroom::Db;
 use crate::chatroom::apps::{self, App};
 use crate::config::Settings;
@@ -62,6 +64,8 @@ pub struct State {
     pub passwords: Passwords,
     /// How places in lists are handed out.
     pub cursors: Cursors,
+    /// How callbacks are tried.
+    pub sender: Sender,
     /// The feeds that clients have open.
     pub following: Arc<Following>,
     /// Says that the service stops: what would go on for ever ends.
@@ -72,18 +76,25 @@ pub struct State {
 }
 
 impl State {
-    /// The state of a service that has just started.
+    /// The state of a service that has just started. Fails on settings that cannot be used.
     pub fn new(
         db: Db,
-        keys: Keys,
-        passwords: Passwords,
-        cursors: Cursors,
         following: Arc<Following>,
         stop: CancellationToken,
         settings: Settings,
-    ) -> Self {
-        let apps = Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build();
-        Self { db, keys, passwords, cursors, following, stop, settings, apps }
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let secrets = settings.token_secrets()?;
+        Ok(Self {
+            db,
+            keys: Keys::new(&secrets),
+            passwords: Passwords::new(&settings.passwords).map_err(|error| format!("settings: passwords: {error}"))?,
+            cursors: Cursors::new(&secrets),
+            sender: Sender::new(&secrets, &settings.callbacks)?,
+            following,
+            stop,
+            apps: Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build(),
+            settings,
+        })
     }
 
     /// The app of that name, asked for once a second at most.
@@ -121,6 +132,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(audit::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)
+                .configure(callbacks::routes)
                 .configure(chatrooms::routes)
                 .default_service(web::to(unknown_path)),
         )

@@ -2,7 +2,7 @@
 //! the sentence that says what it does. Nothing in here knows HTTP.
 //!
 //! Locks are taken in one order everywhere: apps, then rooms by key, then users by name. Nobody who holds a user's row
-//! asks for a room's.
+//! asks for a room's. The lines of callbacks come after the rooms, and after a line only its rule.
 
 pub mod admins;
 pub mod announcements;
@@ -10,8 +10,10 @@ pub mod apps;
 pub mod attributes;
 pub mod audit;
 pub mod blocks;
+pub mod callbacks;
 pub mod change;
 pub mod db;
+pub mod deliveries;
 pub mod departures;
 pub mod endings;
 pub mod events;
@@ -19,6 +21,7 @@ pub mod feeds;
 pub mod idempotency;
 pub mod members;
 pub mod mutes;
+pub mod replays;
 pub mod retention;
 pub mod rooms;
 pub mod speech;

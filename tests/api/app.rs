@@ -51,6 +51,8 @@ pub fn settings(url: &str) -> Settings {
     // Tests write events of any age.
     settings.events.keep_days = 36_500;
     settings.callbacks.keep_days = 36_500;
+    settings.callbacks.every_ms = 50;
+    settings.callbacks.allow_private_targets = true;
     settings
 }
 

@@ -3,6 +3,7 @@
 use std::process::{Command, Output, Stdio};
 
 use crate::app::{SECRET, new_database};
+use crate::callbacks::{Receiver, security};
 
 fn roomward(url: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_roomward"))
@@ -62,6 +63,58 @@ async fn apps_are_made_listed_and_given_new_secrets() {
     }
     let missing = roomward(&url, &["token", "acme/nothing"], &[]);
     assert!(!missing.status.success() && err(&missing).contains("there is no app acme/nothing"), "{}", err(&missing));
+}
+
+#[tokio::test]
+async fn callbacks_are_made_tried_paused_replayed_and_deleted() {
+    let (url, receiver) = (new_database().await, Receiver::ok());
+    let local = [("ROOMWARD__CALLBACKS__ALLOW_PRIVATE_TARGETS", "true")];
+    let run = |arguments: &[&str]| roomward(&url, &[&["callback"], arguments].concat(), &local);
+    assert!(roomward(&url, &["migrate"], &[]).status.success());
+    assert!(roomward(&url, &["app", "create", "acme/live"], &[]).status.success());
+
+    let made = run(&["create", "acme/live", &receiver.url("/a"), "--kinds", "MUTE,JOIN/DIRECT"]);
+    let (id, secret) =
+        out(&made).split_once("\nsecret ").map(|(id, secret)| (id.replace("id ", ""), secret.trim().to_owned())).expect("both");
+    assert_eq!(secret.len(), 64);
+    let given = [local[0], ("ROOMWARD_CALLBACK_SECRET", "from the environment")];
+    let second = roomward(&url, &["callback", "create", "acme/live", &receiver.url("/b"), "--paused"], &given);
+    assert!(out(&second).starts_with("id ") && !out(&second).contains("secret"), "{}", out(&second));
+    let list = out(&run(&["list", "acme/live"]));
+    assert!(list.contains(&format!("{id}  {}  kinds MUTE,JOIN/DIRECT  active  lag 0 ms", receiver.url("/a"))), "{list}");
+    assert!(list.contains(&format!("{}  kinds *  paused", receiver.url("/b"))) && !list.contains(&secret), "{list}");
+
+    let tested = run(&["test", "acme/live", &id]);
+    assert!(tested.status.success() && out(&tested).starts_with("status 200 after "), "{}", out(&tested));
+    let body = receiver.received().remove(0).json();
+    assert_eq!(body["security"], security(&body, &secret));
+
+    assert!(run(&["pause", "acme/live", &id]).status.success());
+    assert!(out(&run(&["list", "acme/live"])).lines().all(|line| line.contains("paused")));
+    assert!(run(&["resume", "acme/live", &id]).status.success());
+    for range in [
+        ["--room", "r1", "--from", "1", "--to", "9"].as_slice(),
+        &["--from-ms", "0", "--to-ms", "1"],
+        &["--room", "r1", "--from", "1"],
+    ] {
+        let replayed = run(&[&["replay", "acme/live", &id], range].concat());
+        assert_eq!(out(&replayed), "0 events\n", "{}", err(&replayed));
+    }
+    for wrong in [["--from", "1"].as_slice(), &["--room", "r1"], &["--from-ms", "1"], &[]] {
+        assert!(!run(&[&["replay", "acme/live", &id], wrong].concat()).status.success(), "{wrong:?}");
+    }
+    assert!(run(&["delete", "acme/live", &id]).status.success());
+    let gone = run(&["test", "acme/live", &id]);
+    assert!(!gone.status.success() && err(&gone).contains(&format!("callback rule {id} does not exist!")), "{}", err(&gone));
+    for wrong in [
+        ["acme/live", "ftp://x/", "--secret", "s"],
+        ["acme/live", "http://x/", "--secret", ""],
+        ["acme/live", "http://x/", "--kinds", "NONE"],
+    ] {
+        assert!(!run(&[&["create"], wrong.as_slice()].concat()).status.success(), "{wrong:?}");
+    }
+    let private = roomward(&url, &["callback", "create", "acme/live", &receiver.url("/")], &[]);
+    assert!(!private.status.success() && err(&private).contains("allow_private_targets"), "{}", err(&private));
 }
 
 #[tokio::test]

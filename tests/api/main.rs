@@ -10,6 +10,7 @@ mod announcements;
 mod attributes;
 mod audit;
 mod blocks;
+mod callbacks;
 mod chaos;
 mod chatrooms;
 mod cli;

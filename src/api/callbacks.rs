@@ -1,0 +1,235 @@
+//! Who is told what happens: `/callbacks/rules`, four at most, and what was sent because of each.
+//!
+//! A rule's secret goes in and never comes out.
+
+use actix_web::web::{self, ServiceConfig};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::at;
+use super::body::Body;
+use super::call::Call;
+use super::paging;
+use super::reply::Reply;
+use crate::chatroom::callbacks::{self, Changes, EVERYTHING, NewRule, Rule};
+use crate::chatroom::deliveries::{self, Asked, Entry};
+use crate::chatroom::replays::{self, Range};
+use crate::chatroom::{RoomKey, unix_ms};
+use crate::error::Error;
+
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/callbacks/rules").route(web::get().to(list)).route(web::post().to(create)))
+        .service(
+            at("/callbacks/rules/{rule}").route(web::get().to(get)).route(web::put().to(update)).route(web::delete().to(delete)),
+        )
+        .service(at("/callbacks/rules/{rule}/test").route(web::post().to(test)))
+        .service(at("/callbacks/rules/{rule}/replay").route(web::post().to(replay)))
+        .service(at("/callbacks/rules/{rule}/deliveries").route(web::get().to(list_deliveries)));
+}
+
+#[derive(Serialize)]
+struct Made {
+    id: Uuid,
+    url: String,
+    kinds: Vec<String>,
+    paused: bool,
+    created: i64,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    rule: Made,
+    lag: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing_since: Option<i64>,
+}
+
+impl From<Rule> for Shown {
+    fn from(rule: Rule) -> Self {
+        let Rule { id, url, kinds, paused, .. } = rule;
+        let made = Made { id, url, kinds, paused, created: unix_ms(rule.created_at) };
+        Self { rule: made, lag: rule.lag_ms, failing_since: rule.failing_since.map(unix_ms) }
+    }
+}
+
+async fn list(call: Call) -> Result<Reply<Vec<Shown>>, Error> {
+    let rules = callbacks::list(&call.state.db, call.app.id).await?;
+    let count = rules.len();
+    Ok(call.reply(rules.into_iter().map(Shown::from).collect()).count(count))
+}
+
+async fn create(call: Call) -> Result<Reply<Made>, Error> {
+    let body = call.body()?;
+    let url = read_url(&call, &body)?.ok_or_else(|| Error::missing("url"))?;
+    let secret = read_secret(&body)?.ok_or_else(|| Error::missing("secret"))?;
+    let kinds = read_kinds(&body)?.unwrap_or_else(|| vec![EVERYTHING.into()]);
+    let paused = read_paused(&body)?.unwrap_or(false);
+    let id = Uuid::new_v4();
+    let sealed = call.state.sender.seal(id, &secret)?;
+    let rule = NewRule { id, url: &url, sealed: &sealed, kinds: &kinds, paused };
+    let created = unix_ms(callbacks::create(&call.state.db, call.app.id, &rule).await?);
+    Ok(call.reply(Made { id, url, kinds, paused, created }))
+}
+
+async fn get(call: Call) -> Result<Reply<Shown>, Error> {
+    let rule = callbacks::get(&call.state.db, call.app.id, rule_id(&call)?).await?;
+    Ok(call.reply(rule.into()))
+}
+
+async fn update(call: Call) -> Result<Reply<Shown>, Error> {
+    let (id, body) = (rule_id(&call)?, call.body()?);
+    let (url, kinds) = (read_url(&call, &body)?, read_kinds(&body)?);
+    let sealed = read_secret(&body)?.map(|secret| call.state.sender.seal(id, &secret)).transpose()?;
+    let changes =
+        Changes { url: url.as_deref(), sealed: sealed.as_deref(), kinds: kinds.as_deref(), paused: read_paused(&body)? };
+    callbacks::update(&call.state.db, call.app.id, id, &changes).await?;
+    get(call).await
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    id: Uuid,
+    deleted: bool,
+}
+
+async fn delete(call: Call) -> Result<Reply<Deleted>, Error> {
+    let id = rule_id(&call)?;
+    callbacks::delete(&call.state.db, call.app.id, id).await?;
+    Ok(call.reply(Deleted { id, deleted: true }))
+}
+
+/// A status of 0: no answer came.
+#[derive(Serialize)]
+struct Tested {
+    status: u16,
+    latency: u128,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+async fn test(call: Call) -> Result<Reply<Tested>, Error> {
+    let id = rule_id(&call)?;
+    let target = callbacks::target(&call.state.db, call.app.id, id).await?;
+    let appkey = format!("{}#{}", call.app.org, call.app.name);
+    let outcome = call.state.sender.test(&appkey, id, &target).await?;
+    let (status, error) = outcome.answer.map_or_else(|why| (0, Some(why.to_string())), |status| (status, None));
+    Ok(call.reply(Tested { status, latency: outcome.latency.as_millis(), error }))
+}
+
+#[derive(Serialize)]
+struct Replayed {
+    events: u64,
+}
+
+async fn replay(call: Call) -> Result<Reply<Replayed>, Error> {
+    let (id, body) = (rule_id(&call)?, call.body()?);
+    let needed = |field: &str| body.integer(field)?.ok_or_else(|| Error::missing(field));
+    let range = match body.text("room")? {
+        Some(room) => {
+            let room = RoomKey::new(call.app.id, room);
+            Range::Numbers { room, from: needed("from")?, to: body.integer("to")?.unwrap_or(i64::MAX) }
+        }
+        None if body.get("from_ms").is_none() && body.get("to_ms").is_none() => return Err(Error::missing("room")),
+        None => Range::Times { from: moment("from_ms", needed("from_ms")?)?, to: moment("to_ms", needed("to_ms")?)? },
+    };
+    let events = replays::replay(&call.state.db, call.app.id, id, &range).await?;
+    Ok(call.reply(Replayed { events }))
+}
+
+#[derive(Serialize)]
+struct Delivery {
+    callid: String,
+    chatroom: String,
+    n: i64,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<i32>,
+    attempts: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_at: Option<i64>,
+}
+
+/// The newest first, page by page.
+async fn list_deliveries(call: Call) -> Result<Reply<Vec<Delivery>>, Error> {
+    const STATES: [&str; 3] = ["pending", "done", "dead"];
+    let (rule, params) = (rule_id(&call)?, call.params());
+    let states = match params.first("state") {
+        None => &STATES[..],
+        Some(state) => STATES.chunks(1).find(|known| known[0] == state).ok_or_else(|| invalid("state"))?,
+    };
+    let size = paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT);
+    let scope = format!("deliveries/{rule}");
+    let before = call.state.cursors.read::<i64>(&scope, &params)?.unwrap_or(i64::MAX);
+    // A room that cannot be has no deliveries; the empty one is the app as a whole.
+    let room = params.first("room").filter(|room| !room.contains('\0'));
+    callbacks::target(&call.state.db, call.app.id, rule).await?;
+    let asked = Asked { rule, states, room, before, size };
+    let (entries, next) = deliveries::list(&call.state.db, &asked).await?;
+    let cursor = next.map(|place| call.state.cursors.write(&scope, &place));
+    let appkey = format!("{}#{}", call.app.org, call.app.name);
+    let shown = |entry: Entry| Delivery {
+        callid: format!("{appkey}_{}", entry.call_id),
+        chatroom: entry.chatroom,
+        n: entry.n,
+        state: entry.state,
+        status: entry.status,
+        attempts: entry.attempts,
+        latency: entry.latency_ms,
+        next_at: entry.next_at.map(unix_ms),
+    };
+    let count = entries.len();
+    Ok(call.reply(entries.into_iter().map(shown).collect()).count(count).cursor(cursor))
+}
+
+fn rule_id(call: &Call) -> Result<Uuid, Error> {
+    let text = call.rule_segment();
+    text.parse().map_err(|_| Error::RuleNotFound { rule: text.into() })
+}
+
+fn read_url(call: &Call, body: &Body) -> Result<Option<String>, Error> {
+    match body.text("url")? {
+        Some(url) if !call.state.sender.accepts(url) => Err(invalid("url")),
+        url => Ok(url.map(str::to_owned)),
+    }
+}
+
+fn read_secret(body: &Body) -> Result<Option<SecretString>, Error> {
+    match body.text("secret")? {
+        Some(secret) if !callbacks::is_secret(secret) => Err(invalid("secret")),
+        secret => Ok(secret.map(SecretString::from)),
+    }
+}
+
+fn read_kinds(body: &Body) -> Result<Option<Vec<String>>, Error> {
+    if body.get("kinds").is_none() {
+        return Ok(None);
+    }
+    let kinds = body.texts("kinds")?;
+    if !callbacks::are_kinds(&kinds) {
+        return Err(invalid("kinds"));
+    }
+    Ok(Some(kinds))
+}
+
+fn read_paused(body: &Body) -> Result<Option<bool>, Error> {
+    match body.get("paused") {
+        None => Ok(None),
+        Some(Value::Bool(paused)) => Ok(Some(*paused)),
+        Some(_) => Err(invalid("paused")),
+    }
+}
+
+fn moment(field: &str, ms: i64) -> Result<OffsetDateTime, Error> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).map_err(|_| invalid(field))
+}
+
+fn invalid(field: &str) -> Error {
+    Error::InvalidParameter(format!("{field} is invalid"))
+}

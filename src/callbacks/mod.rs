@@ -1,0 +1,248 @@
+//! The background task that makes the deliveries of callbacks.
+//!
+//! Any number of instances may do so at once, without a leader: each claims lines of deliveries (one rule, one room) that
+//! are due, and works on each in a task of its own. What waits for a target is such a task and nothing else: no
+//! connection to the database, no other rule, no other room. An instance that dies loses its claims, and others go on
+//! where it was; so a target may be told a thing twice, but never not at all.
+
+pub mod message;
+pub mod sender;
+pub mod target;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::sender::{Outcome, Parcel, Sender, UNREADABLE};
+use self::target::Unanswered;
+use crate::chatroom::deliveries::{self, Attempt, Delivery, Line, Next, Patience, Settled};
+use crate::chatroom::{Db, callbacks};
+use crate::config::Callbacks;
+use crate::error::Error;
+
+/// How much longer a claim holds than a target may take: time for the statements before and after.
+const LEASE_MARGIN: Duration = Duration::from_secs(15);
+
+/// The shortest time between two looks, however much news there is.
+const BREATH: Duration = Duration::from_millis(10);
+
+/// So many deliveries are made of one line before the others of its rule have their turn.
+const TURN: usize = 100;
+
+/// How many connections to the database may be in use for all this: the rest is for calls.
+const STATEMENTS_AT_ONCE: usize = 4;
+
+/// How often it is tried to write down what came of a delivery while the database is away.
+const SETTLE_TRIES: u32 = 5;
+
+/// How many secrets one statement reads.
+const SECRETS_AT_ONCE: i64 = 1000;
+
+/// What all lines are worked on with.
+struct Dispatcher {
+    db: Db,
+    sender: Sender,
+    patience: Patience,
+    desk: Semaphore,
+    stop: CancellationToken,
+}
+
+/// Makes deliveries until told to stop; then what is under way comes to its end, and nothing new is begun.
+pub async fn run(db: Db, sender: Sender, settings: Callbacks, stop: CancellationToken) {
+    let mut news = db.news();
+    let mut ticks = tokio::time::interval(settings.every());
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let patience = Patience { lease: settings.timeout() + LEASE_MARGIN, give_up_after: settings.give_up_after() };
+    let dispatcher = Arc::new(Dispatcher { db, sender, patience, desk: Semaphore::new(STATEMENTS_AT_ONCE), stop: stop.clone() });
+    let mut places = Places { at_once: settings.at_once, of_rules: HashMap::new() };
+    let mut lines = JoinSet::new();
+    let (mut is_resealed, mut is_saturated) = (false, false);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = ticks.tick() => {}
+            // The sender of news lives in the database's handle, which this task holds.
+            _ = news.changed() => {}
+            Some(ended) = lines.join_next() => {
+                report(ended);
+                if !is_saturated {
+                    continue;
+                }
+            }
+        }
+        match dispatcher.look(&mut places, &mut lines, &mut is_resealed).await {
+            Ok(saturated) => is_saturated = saturated,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot look for callbacks; the next look tries again");
+            }
+        }
+        stop.run_until_cancelled(tokio::time::sleep(BREATH)).await;
+    }
+    while let Some(ended) = lines.join_next().await {
+        report(ended);
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(error = &error as &dyn std::error::Error, "a line of callbacks broke off; its claim ends by itself");
+    }
+}
+
+/// How many lines of each rule may still be begun.
+struct Places {
+    at_once: usize,
+    of_rules: HashMap<Uuid, Arc<Semaphore>>,
+}
+
+impl Places {
+    /// All that are free, taken.
+    fn take(&mut self, rule: Uuid) -> Vec<OwnedSemaphorePermit> {
+        let places = self.of_rules.entry(rule).or_insert_with(|| Arc::new(Semaphore::new(self.at_once)));
+        std::iter::from_fn(|| places.clone().try_acquire_owned().ok()).collect()
+    }
+
+    fn forget_the_idle(&mut self) {
+        self.of_rules.retain(|_, places| places.available_permits() < self.at_once);
+    }
+}
+
+impl Dispatcher {
+    /// Begins what is due, as far as there are places. Whether more may be due than there were places for.
+    async fn look(self: &Arc<Self>, places: &mut Places, lines: &mut JoinSet<()>, is_resealed: &mut bool) -> Result<bool, Error> {
+        if !*is_resealed {
+            self.reseal_all().await?;
+            *is_resealed = true;
+        }
+        let due = deliveries::due(&self.db).await?;
+        let lag = due.iter().map(|due| due.lag).max().unwrap_or_default();
+        metrics::gauge!("roomward_callback_lag_seconds").set(lag.as_secs_f64());
+        let (mut is_saturated, mut failure) = (false, None);
+        for due in due {
+            let free = places.take(due.rule);
+            if free.is_empty() {
+                is_saturated = true;
+                continue;
+            }
+            let claimed = deliveries::claim(&self.db, due.rule, free.len(), self.patience.lease).await.unwrap_or_else(|error| {
+                failure.get_or_insert(error);
+                Vec::new()
+            });
+            is_saturated |= claimed.len() == free.len();
+            for (line, place) in claimed.into_iter().zip(free) {
+                let dispatcher = self.clone();
+                lines.spawn(async move {
+                    if let Err(error) = dispatcher.work(&line).await {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(rule = %line.rule, room = line.chatroom, error, "a line of callbacks stays where it is for now");
+                    }
+                    drop(place);
+                });
+            }
+        }
+        places.forget_the_idle();
+        failure.map_or(Ok(is_saturated), Err)
+    }
+
+    /// Works on a line until nothing is left on it, or its first delivery fails, or it is somebody else's.
+    async fn work(&self, line: &Line) -> Result<(), Error> {
+        for _ in 0..TURN {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            match self.ask(deliveries::next(&self.db, line)).await? {
+                Next::Send(delivery) => match self.deliver(line, &delivery).await? {
+                    Settled::Done | Settled::Dead => {}
+                    Settled::Waits | Settled::Lost => return Ok(()),
+                },
+                Next::Bury { id, n } => {
+                    if !self.ask(deliveries::bury(&self.db, line, id, self.patience.lease)).await? {
+                        return Ok(());
+                    }
+                    given_up(line, n, None);
+                }
+                Next::Nothing => {
+                    if self.ask(deliveries::close(&self.db, line)).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Paused => break,
+                Next::Lost => return Ok(()),
+            }
+        }
+        self.ask(deliveries::give_back(&self.db, line)).await
+    }
+
+    /// Sends a delivery, and writes down what came of it.
+    async fn deliver(&self, line: &Line, delivery: &Delivery) -> Result<Settled, Error> {
+        let attempt = self.send(line, delivery).await?.attempt();
+        metrics::histogram!("roomward_callback_seconds").record(attempt.latency.as_secs_f64());
+        let settled = self.settle(line, delivery.id, &attempt).await?;
+        let outcome = match settled {
+            Settled::Done => "done",
+            Settled::Waits => "failed",
+            Settled::Dead => "dead",
+            Settled::Lost => "lost",
+        };
+        metrics::counter!("roomward_callbacks_total", "outcome" => outcome).increment(1);
+        if settled == Settled::Dead {
+            given_up(line, delivery.event.n, attempt.status);
+        }
+        Ok(settled)
+    }
+
+    /// A secret that cannot be opened is a failure like any other: it may be an instance with other settings that can.
+    async fn send(&self, line: &Line, delivery: &Delivery) -> Result<Outcome, Error> {
+        let Some(unsealed) = self.sender.open(line.rule, &delivery.target.sealed) else {
+            tracing::error!(rule = %line.rule, "{UNREADABLE}");
+            return Ok(Outcome { answer: Err(Unanswered::Forbidden), latency: Duration::ZERO });
+        };
+        let Delivery { call_id, attempts, target, appkey, event, .. } = delivery;
+        let parcel = Parcel { appkey, call_id: *call_id, attempt: attempts + 1, event };
+        Ok(self.sender.send(&target.url, &unsealed.secret, &parcel).await)
+    }
+
+    /// Tries again for a while if the database is away: what is not written down is sent again.
+    async fn settle(&self, line: &Line, id: i64, attempt: &Attempt) -> Result<Settled, Error> {
+        let mut tries = 0;
+        loop {
+            match self.ask(deliveries::settle(&self.db, line, id, attempt, &self.patience)).await {
+                Err(Error::Unavailable(_)) if tries < SETTLE_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    /// Asks the database something, when it is this question's turn.
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let _turn = self.desk.acquire().await.map_err(|error| Error::Internal(error.into()))?;
+        question.await
+    }
+
+    /// Seals with the present key what was sealed with a previous one, before that is taken away.
+    async fn reseal_all(&self) -> Result<(), Error> {
+        let mut after = Uuid::nil();
+        loop {
+            let secrets = callbacks::secrets(&self.db, after, SECRETS_AT_ONCE).await?;
+            let Some((last, _)) = secrets.last() else { return Ok(()) };
+            after = *last;
+            for (rule, sealed) in secrets {
+                if let Some(unsealed) = self.sender.open(rule, &sealed).filter(|unsealed| unsealed.is_stale) {
+                    callbacks::reseal(&self.db, rule, &sealed, &self.sender.seal(rule, &unsealed.secret)?).await?;
+                }
+            }
+        }
+    }
+}
+
+fn given_up(line: &Line, n: i64, status: Option<u16>) {
+    tracing::warn!(rule = %line.rule, room = line.chatroom, n, status, "gave up a callback");
+}
