@@ -126,14 +126,14 @@ async fn receive_on(connection: TcpStream, arrivals: Arrivals, trouble: Arc<Atom
             }
         }
         connection.read_exact(&mut vec![0; length]).await?;
-        let mood = if trouble.load(Ordering::Relaxed) { chance(10) } else { 0 };
-        let is_taken = mood < 7;
+        let mood = if trouble.load(Ordering::Relaxed) { chance(30) } else { 30 };
+        let is_taken = mood > 2;
         arrivals.lock().expect("unpoisoned").push((id.expect("an id"), is_taken));
         match mood {
-            0..7 => connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?,
-            7 => connection.write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").await?,
-            8 => sleep(Duration::from_secs(2)).await,
-            _ => return Ok(()),
+            0 => connection.write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n").await?,
+            1 => sleep(Duration::from_secs(2)).await,
+            2 => return Ok(()),
+            _ => connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?,
         }
     }
 }
