@@ -6,6 +6,7 @@
 -- Numbers of events are counted on the row of the room, as everything is that its lock protects.
 alter table chatrooms
     add column last_event     bigint not null default 0,  -- the number of the room's last event
+    add column last_xact      bigint not null default 0,  -- its place in the feed of the app; see events
     add column mute_reason    text,                       -- why the whole room is muted
     add column deleted_by     text,                       -- who deleted it, and why: its last events say so
     add column deleted_reason text;
@@ -28,6 +29,7 @@ create index blocks_by_room_end on blocks (app, chatroom, ends_at) where ends_at
 -- Events go when they are old; `gone_*` is the place in the app's feed up to which some are missing.
 alter table apps
     add column last_event    bigint not null default 0,
+    add column last_xact     bigint not null default 0,
     add column gone_xact     bigint not null default 0,
     add column gone_chatroom text   not null default '' collate "C",
     add column gone_n        bigint not null default 0;
@@ -35,8 +37,9 @@ alter table apps
 -- What has happened, never changed once written.
 --
 -- `n` counts a room's events without gaps. A feed of a whole app is read in the order of (xact, chatroom, n): `xact` is
--- the transaction that wrote the event, and a transaction is given its number after it has the room's lock, so that this
--- order is the order of n within a room. Below the oldest transaction that is still running nothing is added any more.
+-- the transaction that wrote the event, or that of the room's event before if that has the greater number (a transaction
+-- may be given its number while it waits for the room). So this order is the order of n within a room, and below the
+-- oldest transaction that is still running nothing is added any more: none writes a number below its own.
 create table events (
     app          integer     not null,
     chatroom     text        not null collate "C", -- '' = the app as a whole

@@ -63,6 +63,12 @@ pub enum Error {
     /// A length or size beyond what a room may have.
     #[error("{0}")]
     ExceedLimit(String),
+    /// The key belongs to another call.
+    #[error("Idempotency-Key was used for another call")]
+    IdempotencyKeyReused,
+    /// The call of that key is still under way.
+    #[error("the call of this Idempotency-Key is still under way, try again!")]
+    IdempotencyKeyBusy,
 
     /// The app has no callback rule of that id.
     #[error("callback rule {rule} does not exist!")]
@@ -167,6 +173,8 @@ impl Error {
             E::RoomIdBusy { .. }         => (409, "concurrent_operation_error",         "ConcurrentOperationException"),
             E::EventsGone { .. }         => (410, "events_gone",                        "EventsGoneException"),
             E::ExceedLimit(_)            => (403, "exceed_limit",                       "com.easemob.group.exception.ExceedLimitException"),
+            E::IdempotencyKeyReused      => (422, "idempotency_key_reused",             "IdempotencyKeyReusedException"),
+            E::IdempotencyKeyBusy        => (409, "concurrent_operation_error",         "ConcurrentOperationException"),
             E::RuleNotFound { .. }       => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),
 
             E::UserNotFound { .. }       => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),

@@ -20,3 +20,4 @@ pub mod expiry;
 pub mod following;
 pub mod migrations;
 pub mod purge;
+pub mod retention;

@@ -40,9 +40,29 @@ pub async fn run(url: &str) -> Result<Vec<String>, MigrationError> {
     sqlx::query!("select pg_advisory_lock($1)", LOCK).execute(&mut connection).await?;
     let mut history = History(connection);
     let report = runner().run_async(&mut history).await?;
+    go_on_counting(&mut history.0).await?;
     // Closing the session gives the lock back.
     history.0.close().await?;
     Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+}
+
+/// Sees to it that no event comes before those that are there. A database that was restored into another cluster has
+/// events with transaction numbers that this cluster has not reached; from now on it counts on from the greatest of them.
+async fn go_on_counting(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update event_clock set xact_offset = seen.xact - pg_snapshot_xmin(pg_current_snapshot())::text::bigint + 1
+         from (
+             select max(xact) as xact from (
+                 select last_xact as xact from chatrooms
+                 union all select last_xact from apps
+                 union all select last_xact from retired_rooms
+             ) last
+         ) seen
+         where seen.xact >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xact_offset",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Every migration of this version, in order.

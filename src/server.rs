@@ -18,7 +18,7 @@ use crate::callbacks::sender::Sender;
 use crate::chatroom::Db;
 use crate::config::{self, Settings};
 use crate::following::Following;
-use crate::{callbacks, expiry, purge, telemetry};
+use crate::{callbacks, expiry, purge, retention, telemetry};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -68,6 +68,10 @@ impl Service {
         in_background(&mut background, {
             let (db, settings, stop) = (db.clone(), settings.purge.clone(), stop.clone());
             move || purge::run(db, settings, stop)
+        });
+        in_background(&mut background, {
+            let (db, settings, stop) = (db.clone(), settings.clone(), stop.clone());
+            move || retention::run(db, settings, stop)
         });
         background.spawn({
             let (db, settings, stop) = (db.clone(), settings.events.clone(), stop.clone());

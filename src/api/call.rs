@@ -86,7 +86,7 @@ impl FromRequest for Visit {
 }
 
 impl Visit {
-    async fn open(http: HttpRequest) -> Result<Self, Error> {
+    pub(super) async fn open(http: HttpRequest) -> Result<Self, Error> {
         let started = Instant::now();
         let state = http.app_data::<Data<State>>().cloned().ok_or_else(|| Error::Internal("no state".into()))?;
         let segments =
@@ -108,7 +108,7 @@ impl Visit {
     }
 
     /// Reads the body of any method and any Content-Type: clients send JSON without one, and with DELETE.
-    async fn read_body(mut self, payload: &mut Payload) -> Result<Self, Error> {
+    pub(super) async fn read_body(mut self, payload: &mut Payload) -> Result<Self, Error> {
         self.body = Bytes::from_request(&self.http, payload).await.map_err(|error| {
             match error.as_response_error().status_code().as_u16() {
                 413 => Error::BodyTooLarge,
@@ -116,6 +116,21 @@ impl Visit {
             }
         })?;
         Ok(self)
+    }
+
+    /// The body as it was sent.
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The room that the path names.
+    pub fn room(&self) -> RoomKey {
+        RoomKey::new(self.app.id, self.room_segment())
+    }
+
+    /// The part of the path that names the room, or several.
+    pub fn room_segment(&self) -> &str {
+        self.segments.chatroom_id.as_deref().unwrap_or_default()
     }
 
     /// Whether there is a body.
@@ -143,16 +158,6 @@ impl std::ops::Deref for Call {
 }
 
 impl Call {
-    /// The room that the path names.
-    pub fn room(&self) -> RoomKey {
-        RoomKey::new(self.app.id, self.room_segment())
-    }
-
-    /// The part of the path that names the room, or several.
-    pub fn room_segment(&self) -> &str {
-        self.segments.chatroom_id.as_deref().unwrap_or_default()
-    }
-
     /// The user that the path names.
     pub fn user(&self) -> Names {
         Names::new([self.user_segment()])

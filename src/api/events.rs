@@ -78,7 +78,7 @@ fn number(text: &str) -> Result<i64, Error> {
 }
 
 /// The kinds that `kind` names: operations, or operations with a type, with commas between them.
-fn kinds(call: &Call) -> Result<Option<Vec<String>>, Error> {
+pub(super) fn kinds(call: &Call) -> Result<Option<Vec<String>>, Error> {
     let params = call.params();
     let Some(patterns) = params.first("kind").filter(|kind| !kind.is_empty()) else { return Ok(None) };
     let mut kinds = Vec::new();

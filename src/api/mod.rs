@@ -14,11 +14,13 @@ pub mod cursor;
 mod admins;
 mod announcements;
 mod attributes;
+mod audit;
 mod blocks;
 mod callbacks;
 mod chatrooms;
 mod events;
 mod health;
+mod idempotency;
 mod members;
 mod mutes;
 mod speech;
@@ -31,6 +33,8 @@ mod whitelist;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::from_fn;
 use actix_web::{Resource, web};
 use moka::future::Cache;
 use tokio_util::sync::CancellationToken;
@@ -125,6 +129,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(speech::routes)
                 .configure(standing::routes)
                 .configure(events::routes)
+                .configure(audit::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)
                 .configure(callbacks::routes)
@@ -134,8 +139,17 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .default_service(web::to(unknown_path));
 }
 
+/// A path of calls, of which each change is made once per `Idempotency-Key`.
+fn at(
+    path: &str,
+) -> Resource<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = actix_web::Error, InitError = ()>,
+> {
+    keyless_at(path).wrap(from_fn(idempotency::once))
+}
+
 /// A path, with or without a slash at its end. Never a redirect: clients do not follow one.
-fn at(path: &str) -> Resource {
+fn keyless_at(path: &str) -> Resource {
     web::resource([path.to_owned(), format!("{path}/")]).default_service(web::to(wrong_method))
 }
 

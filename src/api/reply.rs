@@ -242,9 +242,13 @@ pub async fn write_errors<B: MessageBody>(
         tracing::error!(status = 503, limit_ms, "the call took too long");
         return Err(Error::Unavailable("the call took too long".into()).into());
     };
-    let response = response?;
+    Ok(write_error(response?, started))
+}
+
+/// Writes the answer if it is a failure that was not written yet.
+pub(super) fn write_error<B: MessageBody>(response: ServiceResponse<B>, started: Instant) -> ServiceResponse<EitherBody<B>> {
     let Some(error) = response.response().error() else {
-        return Ok(response.map_into_left_body());
+        return response.map_into_left_body();
     };
     let foreign;
     let error = match error.as_error::<Error>() {
@@ -263,7 +267,7 @@ pub async fn write_errors<B: MessageBody>(
         tracing::error!(status = error.row().status, error = error as &dyn std::error::Error, "the call failed");
     }
     let written = failure(error, started.elapsed());
-    Ok(response.into_response(written).map_into_right_body())
+    response.into_response(written).map_into_right_body()
 }
 
 /// This moment, in Unix milliseconds.

@@ -6,9 +6,9 @@ use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::at;
 use super::body::Body;
 use super::call::{Call, Visit};
+use super::keyless_at;
 use super::users::Entity;
 use crate::auth::{self, Kind, Life, Subject};
 use crate::chatroom::users::{self, Account, Registration};
@@ -16,7 +16,9 @@ use crate::chatroom::{MAX_NAME_BYTES, Names, apps, is_username};
 use crate::error::Error;
 
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(at("/token").route(web::post().to(issue))).service(at("/token/introspect").route(web::post().to(introspect)));
+    config
+        .service(keyless_at("/token").route(web::post().to(issue)))
+        .service(keyless_at("/token/introspect").route(web::post().to(introspect)));
 }
 
 async fn issue(visit: Visit) -> Result<HttpResponse, Error> {

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::db::Transaction;
-use super::events::{self, Actor, Kind, NewEvent};
+use super::events::{self, Actor, Kind, Last, NewEvent};
 use super::{Db, Names, PERMANENT_MS, RoomKey};
 use crate::error::Error;
 
@@ -46,8 +46,10 @@ pub struct Room {
     pub mute_reason: Option<String>,
     /// The last number given out to a row of the five lists; see [`Change::numbers`].
     pub last_seq: i64,
-    /// The number of its last event.
+    /// The number of its last event, and the place of that in the feed of the app.
     pub last_event: i64,
+    #[expect(missing_docs, reason = "see above")]
+    pub last_xact: i64,
     /// Gone for everybody, from the commit on.
     pub deleted: bool,
 }
@@ -140,7 +142,9 @@ async fn finish<T>(
 
 async fn write_events(change: &mut Change) -> Result<(), Error> {
     let Change { transaction, key, room, events, .. } = change;
-    room.last_event = events::append(transaction, key, events::Place::after(room.last_event), events).await?;
+    let last = Last { n: room.last_event, xact: room.last_xact };
+    let last = events::append(transaction, key, last, events).await?;
+    (room.last_event, room.last_xact) = (last.n, last.xact);
     Ok(())
 }
 
@@ -148,7 +152,7 @@ async fn write_events(change: &mut Change) -> Result<(), Error> {
 async fn lock(transaction: &mut PgConnection, key: &RoomKey) -> Result<Room, Error> {
     sqlx::query_as!(
         Room,
-        r#"select owner, maxusers, member_count, mute_all, mute_reason, last_seq, last_event, false as "deleted!"
+        r#"select owner, maxusers, member_count, mute_all, mute_reason, last_seq, last_event, last_xact, false as "deleted!"
            from chatrooms where app = $1 and id = $2 and deleted_at is null
            for no key update"#,
         key.app,
@@ -162,7 +166,7 @@ async fn lock(transaction: &mut PgConnection, key: &RoomKey) -> Result<Room, Err
 async fn lock_if_free(transaction: &mut PgConnection, key: &RoomKey) -> Result<Option<Room>, Error> {
     Ok(sqlx::query_as!(
         Room,
-        r#"select owner, maxusers, member_count, mute_all, mute_reason, last_seq, last_event, false as "deleted!"
+        r#"select owner, maxusers, member_count, mute_all, mute_reason, last_seq, last_event, last_xact, false as "deleted!"
            from chatrooms where app = $1 and id = $2 and deleted_at is null
            for no key update skip locked"#,
         key.app,
@@ -177,8 +181,8 @@ async fn write_back(change: &mut Change) -> Result<(), Error> {
     sqlx::query!(
         "update chatrooms
          set owner = $3, maxusers = $4, member_count = $5, mute_all = $6, mute_reason = $7, last_seq = $8, last_event = $9,
-             deleted_at = case when $10 then now() end, deleted_by = case when $10 then $11 end,
-             deleted_reason = case when $10 then $12 end
+             last_xact = $10, deleted_at = case when $11 then now() end, deleted_by = case when $11 then $12 end,
+             deleted_reason = case when $11 then $13 end
          where app = $1 and id = $2",
         key.app,
         key.id(),
@@ -189,6 +193,7 @@ async fn write_back(change: &mut Change) -> Result<(), Error> {
         room.mute_reason,
         room.last_seq,
         room.last_event,
+        room.last_xact,
         room.deleted,
         &*actor.name,
         actor.reason,

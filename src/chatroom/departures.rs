@@ -75,7 +75,7 @@ pub async fn delete(db: &Db, app: i32, actor: &Actor, names: &Names) -> Result<V
 /// Marks users as deleted. What they are app-wide goes in the next statement, which sees all that those have committed
 /// for whom the first one waited.
 async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
-    let last_event = super_admins::lock(&mut *connection, app).await?;
+    let last = super_admins::lock(&mut *connection, app).await?;
     // `for update` and not what an update takes by itself: it must wait for those who hold the user.
     let users = sqlx::query_as!(
         User,
@@ -95,7 +95,7 @@ async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Na
     .fetch_all(&mut *connection)
     .await?;
     let marked: Vec<String> = users.iter().map(|user| user.username.clone()).collect();
-    super_admins::delete(connection, app, last_event, actor, &marked).await?;
+    super_admins::delete(connection, app, last, actor, &marked).await?;
     Ok(users)
 }
 

@@ -241,72 +241,68 @@ pub struct Event {
     pub timestamp: i64,
 }
 
-/// Where a room's events go on.
-pub(super) struct Place {
-    /// The number of the last event.
-    pub last: i64,
-    /// No event of the room may come before this transaction in the feed of the app.
+/// The last event of a room: where its next ones go on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Last {
+    /// Its number.
+    pub n: i64,
+    /// The transaction in the feed of the app: later events of the room do not come before it.
     pub xact: i64,
 }
 
-impl Place {
-    /// Behind the event of that number, for whoever has held the room's lock since before it had a transaction number.
-    pub fn after(last: i64) -> Self {
-        Self { last, xact: 0 }
-    }
-}
-
-/// Writes events of a room whose lock is held, and what callback rules ask for because of them. Returns the last number.
-pub(super) async fn append(
-    connection: &mut PgConnection,
-    key: &RoomKey,
-    place: Place,
-    events: &[NewEvent],
-) -> Result<i64, Error> {
+/// Writes events of a room whose lock is held, and what callback rules ask for because of them. Returns which is the
+/// last one now.
+pub(super) async fn append(connection: &mut PgConnection, key: &RoomKey, last: Last, events: &[NewEvent]) -> Result<Last, Error> {
     let given = serde_json::to_string(events).map_err(|error| Error::Internal(error.into()))?;
     // A line that is there already is locked all the same: whoever is about to take it away as empty must see this.
-    sqlx::query!(
-        "with given as (
-             select * from rows from (json_to_recordset($4::text::json) as (
-                 kind text, users text[], before json, after json, actor text, reason text, member_count integer
-             )) with ordinality as given (kind, users, before, after, actor, reason, member_count, place)
-         ),
-         written as (
-             insert into events
-                 (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact)
-             select $1, $2, $3 + place, kind, users, before, after, actor, reason, member_count,
-                    date_trunc('milliseconds', statement_timestamp()),
-                    greatest($5, pg_current_xact_id()::text::bigint + (select xact_offset from event_clock))
-             from given
-             returning n, kind, users, happened_at
-         ),
-         named as (
-             insert into event_users (app, username, happened_at, chatroom, n)
-             select distinct $1::integer, username, happened_at, $2::text, n from written, unnest(users) username
-         ),
-         asked as (
-             insert into deliveries (rule, app, chatroom, n)
-             select rules.id, $1, $2, written.n from written
-             join callback_rules rules on rules.app = $1 and rules.deleted_at is null
-                 and rules.kinds && array['*', kind, split_part(kind, '/', 1)]
-             order by written.n
-             returning rule
-         )
-         insert into callback_lines (rule, app, chatroom)
-         select distinct rule, $1::integer, $2::text from asked order by rule
-         on conflict (rule, chatroom) do update set next_at = callback_lines.next_at",
+    let xact = sqlx::query_scalar!(
+        r#"
+        with given as (
+            select * from rows from (json_to_recordset($4::text::json) as (
+                kind text, users text[], before json, after json, actor text, reason text, member_count integer
+            )) with ordinality as given (kind, users, before, after, actor, reason, member_count, place)
+        ),
+        written as (
+            insert into events
+                (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact)
+            select $1, $2, $3 + place, kind, users, before, after, actor, reason, member_count,
+                   date_trunc('milliseconds', statement_timestamp()),
+                   greatest($5, pg_current_xact_id()::text::bigint + (select xact_offset from event_clock))
+            from given
+            returning n, kind, users, happened_at, xact
+        ),
+        named as (
+            insert into event_users (app, username, happened_at, chatroom, n)
+            select distinct $1::integer, username, happened_at, $2::text, n from written, unnest(users) username
+        ),
+        asked as (
+            insert into deliveries (rule, app, chatroom, n)
+            select rules.id, $1, $2, written.n from written
+            join callback_rules rules on rules.app = $1 and rules.deleted_at is null
+                and rules.kinds && array['*', kind, split_part(kind, '/', 1)]
+            order by written.n
+            returning rule
+        ),
+        lines as (
+            insert into callback_lines (rule, app, chatroom)
+            select distinct rule, $1::integer, $2::text from asked order by rule
+            on conflict (rule, chatroom) do update set next_at = callback_lines.next_at
+        )
+        select max(xact) from written
+        "#,
         key.app,
         key.id(),
-        place.last,
+        last.n,
         given,
-        place.xact,
+        last.xact,
     )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(place.last + i64::try_from(events.len()).unwrap_or(i64::MAX))
+    Ok(Last { n: last.n + i64::try_from(events.len()).unwrap_or(i64::MAX), xact: xact.unwrap_or(last.xact) })
 }
 
 /// An event as a statement gives it.
+#[derive(sqlx::FromRow)]
 pub(super) struct Row {
     pub chatroom: String,
     pub n: i64,

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::change::{Change, change};
-use super::events::{self, Actor, Kind, NewEvent, Place};
+use super::events::{self, Actor, Kind, Last, NewEvent};
 use super::{Db, Names, RoomKey, admins, blocks, endings, members, mutes, users, whitelist};
 use crate::error::Error;
 
@@ -145,11 +145,21 @@ async fn write_creation(connection: &mut PgConnection, key: &RoomKey, actor: &Ac
         sqlx::query!("delete from retired_rooms where app = $1 and id = $2 returning last_event, last_xact", key.app, key.id())
             .fetch_optional(&mut *connection)
             .await?;
-    let place = former.map_or(Place::after(0), |former| Place { last: former.last_event, xact: former.last_xact });
-    let last = events::append(&mut *connection, key, place, &events).await?;
-    sqlx::query!("update chatrooms set last_event = $3 where app = $1 and id = $2", key.app, key.id(), last)
-        .execute(connection)
-        .await?;
+    let last = former.map_or(Last::default(), |former| Last { n: former.last_event, xact: former.last_xact });
+    let last = events::append(&mut *connection, key, last, &events).await?;
+    set_last(connection, key, last).await
+}
+
+async fn set_last(connection: &mut PgConnection, key: &RoomKey, last: Last) -> Result<(), Error> {
+    sqlx::query!(
+        "update chatrooms set last_event = $3, last_xact = $4 where app = $1 and id = $2",
+        key.app,
+        key.id(),
+        last.n,
+        last.xact,
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -443,7 +453,7 @@ pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
 
 async fn purge_some(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<u64, Error> {
     let ours = sqlx::query!(
-        r#"select owner, last_event, deleted_by, deleted_reason,
+        r#"select owner, last_event, last_xact, deleted_by, deleted_reason,
                   exists (select from whitelist where app = $1 and chatroom = $2 and username = owner) as "whitelisted!"
            from chatrooms where app = $1 and id = $2 and deleted_at is not null for update skip locked"#,
         key.app,
@@ -477,29 +487,29 @@ async fn purge_some(connection: &mut PgConnection, key: &RoomKey, batch: i64) ->
     if is_last {
         events.push(NewEvent::new(Kind::Delete, &actor));
     }
-    let last = events::append(&mut *connection, key, Place::after(room.last_event), &events).await?;
+    let last = Last { n: room.last_event, xact: room.last_xact };
+    let last = events::append(&mut *connection, key, last, &events).await?;
     if is_last {
         retire(connection, key, last).await?;
     } else {
-        sqlx::query!("update chatrooms set last_event = $3 where app = $1 and id = $2", key.app, key.id(), last)
-            .execute(connection)
-            .await?;
+        set_last(connection, key, last).await?;
     }
     Ok(u64::try_from(rows).unwrap_or(u64::MAX))
 }
 
 /// Removes a room that has nobody in it but its owner, and keeps where its events end.
-async fn retire(connection: &mut PgConnection, key: &RoomKey, last_event: i64) -> Result<(), Error> {
+async fn retire(connection: &mut PgConnection, key: &RoomKey, last: Last) -> Result<(), Error> {
     // Room and owner refer to each other, so they go in one statement.
     sqlx::query!(
         "with owner as (delete from members where app = $1 and chatroom = $2),
          room as (delete from chatrooms where app = $1 and id = $2)
          insert into retired_rooms (app, id, last_event, last_xact)
-         values ($1, $2, $3, pg_current_xact_id()::text::bigint + (select xact_offset from event_clock))
+         values ($1, $2, $3, $4)
          on conflict (app, id) do update set last_event = excluded.last_event, last_xact = excluded.last_xact",
         key.app,
         key.id(),
-        last_event,
+        last.n,
+        last.xact,
     )
     .execute(connection)
     .await?;

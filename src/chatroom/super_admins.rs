@@ -5,7 +5,7 @@
 
 use sqlx::PgConnection;
 
-use super::events::{self, Actor, Kind, NewEvent, Place};
+use super::events::{self, Actor, Kind, Last, NewEvent};
 use super::{Db, Names, RoomKey, users};
 use crate::error::Error;
 
@@ -24,7 +24,7 @@ pub async fn list(db: &Db, app: i32, skip: i64, size: i64) -> Result<Vec<String>
 /// Makes a user a super admin. For one who is, there is nothing to do.
 pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(), Error> {
     db.transact(async |connection| {
-        let last_event = lock(&mut *connection, app).await?;
+        let last = lock(&mut *connection, app).await?;
         let held = users::hold(&mut *connection, app, name.stored(), false).await?;
         let Some(user) = held.into_iter().next() else {
             return Err(Error::UserNotFound { user: name.given().join(",") });
@@ -37,7 +37,7 @@ pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(
         .execute(&mut *connection)
         .await?;
         if promoted.rows_affected() > 0 {
-            record(connection, app, last_event, NewEvent::new(Kind::SuperAdminAdd, actor).users([user])).await?;
+            record(connection, app, last, NewEvent::new(Kind::SuperAdminAdd, actor).users([user])).await?;
         }
         Ok(())
     })
@@ -50,24 +50,26 @@ pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(
 pub async fn demote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(), Error> {
     users::find(db, app, name).await?.ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })?;
     db.transact(async |connection| {
-        let last_event = lock(&mut *connection, app).await?;
-        delete(connection, app, last_event, actor, name.stored()).await
+        let last = lock(&mut *connection, app).await?;
+        delete(connection, app, last, actor, name.stored()).await
     })
     .await?;
     db.tell_news();
     Ok(())
 }
 
-/// Locks the row of the app, and returns the number of the last event of the app as a whole.
-pub(super) async fn lock(connection: &mut PgConnection, app: i32) -> Result<i64, Error> {
-    Ok(sqlx::query_scalar!("select last_event from apps where id = $1 for no key update", app).fetch_one(connection).await?)
+/// Locks the row of the app, and returns the last event of the app as a whole.
+pub(super) async fn lock(connection: &mut PgConnection, app: i32) -> Result<Last, Error> {
+    let app = sqlx::query!("select last_event, last_xact from apps where id = $1 for no key update", app);
+    let row = app.fetch_one(connection).await?;
+    Ok(Last { n: row.last_event, xact: row.last_xact })
 }
 
 /// Ends the standing of those of `users` who are super admins. The row of the app is locked.
 pub(super) async fn delete(
     connection: &mut PgConnection,
     app: i32,
-    last_event: i64,
+    last: Last,
     actor: &Actor,
     users: &[String],
 ) -> Result<(), Error> {
@@ -80,13 +82,15 @@ pub(super) async fn delete(
     .await?;
     if !gone.is_empty() {
         let gone = users.iter().filter(|name| gone.contains(name));
-        record(connection, app, last_event, NewEvent::new(Kind::SuperAdminRemove, actor).users(gone)).await?;
+        record(connection, app, last, NewEvent::new(Kind::SuperAdminRemove, actor).users(gone)).await?;
     }
     Ok(())
 }
 
-async fn record(connection: &mut PgConnection, app: i32, last_event: i64, event: NewEvent) -> Result<(), Error> {
-    let last = events::append(&mut *connection, &RoomKey::new(app, ""), Place::after(last_event), &[event]).await?;
-    sqlx::query!("update apps set last_event = $2 where id = $1", app, last).execute(connection).await?;
+async fn record(connection: &mut PgConnection, app: i32, last: Last, event: NewEvent) -> Result<(), Error> {
+    let last = events::append(&mut *connection, &RoomKey::new(app, ""), last, &[event]).await?;
+    sqlx::query!("update apps set last_event = $2, last_xact = $3 where id = $1", app, last.n, last.xact)
+        .execute(connection)
+        .await?;
     Ok(())
 }

@@ -48,6 +48,9 @@ pub fn settings(url: &str) -> Settings {
     settings.passwords.iterations = 1;
     settings.purge.every_ms = 50;
     settings.expiry.every_ms = 50;
+    // Tests write events of any age.
+    settings.events.keep_days = 36_500;
+    settings.callbacks.keep_days = 36_500;
     settings.callbacks.every_ms = 50;
     settings.callbacks.allow_private_targets = true;
     settings

@@ -1,8 +1,10 @@
 //! The block list: calls 9 to 13.
 
-use serde_json::json;
+use reqwest::Method;
+use roomward::migrations;
+use serde_json::{Value, json};
 
-use crate::app::{Instance, TestApp, numbered, settings, shared_database};
+use crate::app::{Instance, TestApp, eventually, new_database, numbered, settings, shared_database};
 
 #[tokio::test]
 async fn blocking_one_member_throws_out_and_lists_in_order() {
@@ -116,4 +118,134 @@ async fn a_block_list_has_a_limit() {
     assert_eq!(app.members(&room).await.len(), 5, "nothing is applied");
     assert_eq!(app.post_json(&blocks, json!({"usernames": names[..2]})).await.status, 200);
     app.post(&format!("{blocks}/user2")).await.fails_limit("block list exceeds the limit 2!");
+}
+
+#[tokio::test]
+async fn a_block_may_end_by_itself_and_its_end_is_an_event() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob", "cid"]).await;
+    let blocks = format!("/chatrooms/{room}/blocks/users");
+    let send = async |path: &str, body: Value| {
+        let request = app.request(Method::POST, path).body(body.to_string());
+        request.send().await.expect("an answer").json::<Value>().await.expect("JSON")
+    };
+    let answer = send(&format!("{blocks}/bob"), json!({"block_duration": 600})).await;
+    let end = answer["data"]["expire"].as_i64().expect("an end");
+    let late = answer["timestamp"].as_i64().expect("a moment") + 600 - end;
+    assert!((-2000..2000).contains(&late), "{late}");
+    assert_eq!(answer["data"], json!({"result": true, "action": "add_blocks", "user": "bob", "chatroomid": room, "expire": end}));
+    send(&blocks, json!({"usernames": ["cid"], "block_duration": -1})).await;
+    assert_eq!(app.post(&format!("/chatrooms/{room}/users/bob")).await.status, 403);
+    eventually("the end is told", || async {
+        app.get(&format!("/chatrooms/{room}/events?kind=BLOCK/EXPIRE")).await.json()["count"] == 1
+    })
+    .await;
+    let told = &app.get(&format!("/chatrooms/{room}/events?kind=BLOCK/EXPIRE")).await.json()["data"][0];
+    assert_eq!((&told["users"], &told["before"], &told["actor"]), (&json!(["bob"]), &json!({"bob": end}), &json!("@system")));
+    assert_eq!(app.get(&blocks).await.json()["data"], json!(["cid"]));
+    assert_eq!(app.post(&format!("/chatrooms/{room}/users/bob")).await.status, 200);
+    app.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn an_ended_block_is_none_in_any_read_or_change_though_nobody_has_swept_it() {
+    let url = new_database().await;
+    migrations::run(&url).await.expect("migrated");
+    let mut settings = settings(&url);
+    settings.expiry.every_ms = 3_600_000;
+    let instance = Instance::start(settings);
+    let app = TestApp::on(instance.address, &url).await;
+    let room = app.room_with("ann", &["bob", "cid", "dan"]).await;
+    let blocks = format!("/chatrooms/{room}/blocks/users");
+    app.post_json(&blocks, json!({"usernames": ["bob", "cid", "dan"], "block_duration": 60_000})).await;
+    sqlx::query("update blocks set ends_at = now()").execute(&app.db).await.expect("aged");
+    let speak = app.get(&format!("/chatrooms/{room}/users/bob/speak")).await.json();
+    assert_eq!(speak["data"], json!({"user": "bob", "allowed": false, "layer": "not_member"}));
+    for query in ["", "?limit=5"] {
+        assert_eq!(app.get(&format!("{blocks}{query}")).await.json()["data"], json!([]));
+    }
+    assert_eq!(app.get("/users/bob/standing").await.json()["data"], json!([]));
+    app.delete(&format!("{blocks}/cid")).await.fails_forbidden(400, "users [cid] are not members of this group!");
+    app.post(&format!("{blocks}/dan")).await.fails_forbidden(400, "users [dan] are not members of this group!");
+    assert_eq!(app.post(&format!("/chatrooms/{room}/users/bob")).await.status, 200);
+    app.assert_invariants().await;
+    let again = app.post_json(&blocks, json!({"usernames": ["dan"], "allow_non_member": true})).await.json();
+    assert_eq!(again["data"][0]["result"], true);
+    let told = app.get(&format!("/chatrooms/{room}/events?since=3")).await.json();
+    let told: Vec<_> = told["data"].as_array().expect("events").iter().map(|event| (&event["kind"], &event["users"])).collect();
+    assert_eq!(
+        told,
+        [
+            (&json!("BLOCK/EXPIRE"), &json!(["cid"])),
+            (&json!("BLOCK/EXPIRE"), &json!(["bob"])),
+            (&json!("JOIN/DIRECT"), &json!(["bob"])),
+            (&json!("BLOCK/EXPIRE"), &json!(["dan"])),
+            (&json!("BLOCK/ADD"), &json!(["dan"]))
+        ]
+    );
+}
+
+#[tokio::test]
+async fn somebody_who_is_not_in_the_room_is_blocked_only_if_that_is_asked_for() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    app.users(&["cid", "dan"]).await;
+    let blocks = format!("/chatrooms/{room}/blocks/users");
+    let send = async |path: &str, body: Value| app.send(app.request(Method::POST, path).body(body.to_string())).await;
+    send(&format!("{blocks}/cid"), json!({"allow_non_member": true})).await.is(&format!(
+        r#"{{"action":"post","application":"APP","uri":"BASE/chatrooms/{room}/blocks/users/cid","entities":[],"data":{{"result":true,"action":"add_blocks","user":"cid","chatroomid":"{room}","expire":4638873600000}},"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#
+    ));
+    app.post(&format!("/chatrooms/{room}/users/cid"))
+        .await
+        .fails_forbidden(403, &format!("can not join this group, reason:user cid is in the blacklist of group {room}"));
+    // Nobody is there to be blocked who is not registered, and a door stays shut that was not asked for.
+    send(&format!("{blocks}/nobody"), json!({"allow_non_member": true}))
+        .await
+        .fails_forbidden(400, "users [nobody] are not members of this group!");
+    for body in [json!({"allow_non_member": false}), json!({"block_duration": 5}), json!({}), json!([]), json!("x")] {
+        send(&format!("{blocks}/dan"), body).await.fails_forbidden(400, "users [dan] are not members of this group!");
+    }
+    let both = json!({"usernames": ["dan", "bob", "ann", "nobody"], "allow_non_member": true});
+    let results: Vec<_> = app.post_json(&blocks, both).await.json()["data"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|result| (result["result"].clone(), result.get("expire").is_some()))
+        .collect();
+    assert_eq!(results, [(json!(true), true), (json!(true), true), (json!(false), false), (json!(false), false)]);
+    let kinds: Vec<_> = app.get(&format!("/chatrooms/{room}/events?since=2")).await.json()["data"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .map(|event| (event["kind"].clone(), event["users"].clone()))
+        .collect();
+    assert_eq!(kinds, [(json!("LEAVE/BLOCK"), json!(["bob"])), (json!("BLOCK/ADD"), json!(["dan", "bob"]))]);
+    app.assert_invariants().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_block_is_moved_by_blocking_again_with_one() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    let blocks = format!("/chatrooms/{room}/blocks/users");
+    let block = async |body: Value| app.send(app.request(Method::POST, &format!("{blocks}/bob")).body(body.to_string())).await;
+    assert_eq!(app.post(&format!("{blocks}/bob")).await.status, 200);
+    let moved = block(json!({"block_duration": "60000"})).await.json()["data"]["expire"].as_i64().expect("an end");
+    assert!(moved < 4_638_873_600_000);
+    let last = block(json!({"block_duration": i64::MAX})).await.json();
+    assert_eq!(last["data"]["expire"], 4_638_873_600_000_i64);
+    assert_eq!(block(json!({"block_duration": -1})).await.status, 200);
+    let told = app.get(&format!("/chatrooms/{room}/events?kind=BLOCK")).await.json();
+    let ends: Vec<_> = told["data"].as_array().expect("events").iter().map(|event| event["after"]["bob"].as_i64()).collect();
+    assert_eq!(ends, [Some(4_638_873_600_000), Some(moved), Some(4_638_873_600_000)], "the last one changed nothing");
+    for (duration, text) in [
+        (json!(0), "block_duration is invalid"),
+        (json!(-2), "block_duration is invalid"),
+        (json!(1.5), "block_duration must be provided"),
+        (json!("soon"), "block_duration must be provided"),
+    ] {
+        block(json!({"block_duration": duration})).await.fails_parameter(text);
+    }
+    block(json!({"allow_non_member": "yes"})).await.fails_parameter("allow_non_member is invalid");
+    assert_eq!(app.get("/users/bob/standing").await.json()["data"][0]["blocked_until"], 4_638_873_600_000_i64);
 }

@@ -1,5 +1,6 @@
 //! Random sequences of all 22 calls (and the transfer of a room) against a small model in memory: every answer and all
-//! five lists must be the model's. A sequence that fails is shrunk to a short one.
+//! five lists must be the model's, and whoever only reads the events of the room must come to the same lists. A sequence
+//! that fails is shrunk to a short one.
 
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, prop_oneof};
@@ -398,9 +399,88 @@ async fn check_lists(app: &TestApp, room: &str, model: &mut Model) -> Result<(),
     let shown = (&detail["affiliations_count"], &detail["affiliations"], &detail["mute"], &detail["owner"]);
     let (count, people) = (json!(model.members.len()), Value::from(model.affiliations()));
     if shown == (&count, &people, &json!(model.mute_all), &json!(model.owner)) {
-        return Ok(());
+        return check_events(app, room, model).await;
     }
     Err(TestCaseError::fail(format!("the room shows {shown:?}, not {count} {people} {} {}", model.mute_all, model.owner)))
+}
+
+/// What the events of a room say of its lists.
+fn told(room: &str, events: &[Value]) -> Result<Model, String> {
+    let mut told = Model::new(room.into());
+    told.members.clear();
+    for (place, event) in events.iter().enumerate() {
+        if event["n"] != place + 1 {
+            return Err(format!("{event} in the place {place}"));
+        }
+        let users: Vec<String> =
+            event["users"].as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
+        let (adds, list) = match event["kind"].as_str().unwrap_or_default() {
+            "CREATE" | "JOIN/DIRECT" => (true, &mut told.members),
+            "LEAVE/KICK" | "LEAVE/BLOCK" => {
+                for name in &users {
+                    let lists = [("admin", &told.admins), ("whitelist", &told.whitelist)];
+                    let lost: Vec<&str> =
+                        lists.into_iter().filter(|(_, list)| list.contains(name)).map(|(list, _)| list).collect();
+                    let said = &event["before"][name];
+                    if (lost.is_empty() && !said.is_null()) || (!lost.is_empty() && *said != json!(lost)) {
+                        return Err(format!("{event}, but {name} lost {lost:?}"));
+                    }
+                    told.leave(name);
+                }
+                continue;
+            }
+            "ADMIN/ADD" => (true, &mut told.admins),
+            "ADMIN/REMOVE" => (false, &mut told.admins),
+            "WHITE/ADD" => (true, &mut told.whitelist),
+            "WHITE/REMOVE" => (false, &mut told.whitelist),
+            "BLOCK/ADD" => (true, &mut told.blocks),
+            "BLOCK/REMOVE" => (false, &mut told.blocks),
+            "MUTE/ADD" => {
+                let moved: Vec<&String> = users.iter().filter(|name| told.mutes.contains(name)).collect();
+                if moved.iter().any(|name| event["before"][name].is_null()) {
+                    return Err(format!("{event}, but {moved:?} were muted"));
+                }
+                let new: Vec<String> = users.iter().filter(|name| !told.mutes.contains(name)).cloned().collect();
+                told.mutes.extend(new);
+                continue;
+            }
+            "MUTE/REMOVE" => (false, &mut told.mutes),
+            "UPDATE/MUTE" => {
+                told.mute_all = event["after"]["mute"] == true;
+                continue;
+            }
+            "UPDATE/OWNER" => {
+                told.owner = event["after"]["owner"].as_str().unwrap_or_default().into();
+                continue;
+            }
+            _ => return Err(format!("{event} is unexpected")),
+        };
+        for name in users {
+            if adds == list.contains(&name) {
+                return Err(format!("{event} changes nothing for {name}"));
+            }
+            if adds {
+                list.push(name);
+            } else {
+                list.retain(|known| *known != name);
+            }
+        }
+    }
+    Ok(told)
+}
+
+async fn check_events(app: &TestApp, room: &str, model: &Model) -> Result<(), TestCaseError> {
+    let answer = app.get(&format!("/chatrooms/{room}/events?limit=1000")).await.json();
+    let events = answer["data"].as_array().cloned().unwrap_or_default();
+    let told = told(room, &events).map_err(TestCaseError::fail)?;
+    let lists = |model: &Model| {
+        let Model { owner, members, admins, blocks, whitelist, mutes, mute_all, .. } = model;
+        json!([owner, members, admins, blocks, whitelist, mutes, mute_all])
+    };
+    if lists(&told) == lists(model) {
+        return Ok(());
+    }
+    Err(TestCaseError::fail(format!("the events tell {}, not {}", lists(&told), lists(model))))
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! May this user speak?
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, numbered};
@@ -101,4 +102,38 @@ async fn up_to_a_hundred_are_answered_once_each() {
     app.post_json("/chatrooms/123/speak", json!({"usernames": ["ann"]})).await.fails_room("123");
     app.post_json("/chatrooms/123/speak", json!({"usernames": numbered("u", 101)})).await.fails_room("123");
     app.get("/chatrooms/123/users/ann/speak").await.fails_room("123");
+}
+
+#[tokio::test]
+async fn whoever_may_not_speak_is_told_why_and_until_when() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob", "cid", "dan"]).await;
+    let at = |path: &str| format!("/chatrooms/{room}{path}");
+    let act = async |path: &str, reason: &str, body: Value| {
+        let request = app.request(Method::POST, &at(path)).header("X-Audit-Reason", reason);
+        assert_eq!(app.send(request.body(body.to_string())).await.status, 200);
+    };
+    act("/mute", "spam", json!({"usernames": ["bob"], "mute_duration": -1})).await;
+    act("/blocks/users/cid", "abuse", json!({})).await;
+    act("/ban", "a%20quiet%20minute", json!({})).await;
+    let verdicts = app.post_json(&at("/speak"), json!({"usernames": ["bob", "cid", "dan", "ann"]})).await.json();
+    let end = 4_638_873_600_000_i64;
+    assert_eq!(
+        verdicts["data"],
+        json!([
+            {"user": "bob", "allowed": false, "layer": "muted", "until": end, "reason": "spam"},
+            {"user": "cid", "allowed": false, "layer": "blocked", "until": end, "reason": "abuse"},
+            {"user": "dan", "allowed": false, "layer": "room_muted", "reason": "a quiet minute"},
+            {"user": "ann", "allowed": true, "layer": "owner"}
+        ])
+    );
+    app.delete(&at("/ban")).await;
+    app.delete(&at("/mute/bob")).await;
+    app.post(&at("/ban")).await;
+    let verdict = app.get(&at("/users/bob/speak")).await.json();
+    assert_eq!(
+        verdict["data"],
+        json!({"user": "bob", "allowed": false, "layer": "room_muted"}),
+        "reasons go with what they explain"
+    );
 }

@@ -1,0 +1,131 @@
+//! Who did what to whom, when and why? `/audit`: the events of the app, page by page, or all of them as NDJSON.
+
+use actix_web::HttpResponse;
+use actix_web::guard::GuardContext;
+use actix_web::http::header::Accept;
+use actix_web::web::{self, Bytes, ServiceConfig};
+use futures_util::stream;
+use serde::Serialize;
+use tracing::Instrument as _;
+
+use super::at;
+use super::call::Call;
+use super::events::kinds;
+use super::paging;
+use super::reply::Reply;
+use crate::chatroom::Db;
+use crate::chatroom::audit::{self, Filter, Order, Place, Span};
+use crate::chatroom::events::Event;
+use crate::error::Error;
+
+const NDJSON: &str = "application/x-ndjson";
+
+/// Events on a page where no limit is named.
+const DEFAULT_LIMIT: i64 = 100;
+
+/// Events that are read at once for an export: all that it ever holds.
+const EXPORTED_AT_ONCE: i64 = 1000;
+
+pub fn routes(config: &mut ServiceConfig) {
+    // The export before the list, which takes whatever else is asked for.
+    config.service(at("/audit").route(web::get().guard(wants_ndjson).to(export)).route(web::get().to(list)));
+}
+
+/// By its name: whoever takes anything gets JSON.
+fn wants_ndjson(request: &GuardContext<'_>) -> bool {
+    request.header::<Accept>().is_some_and(|accept| accept.iter().any(|range| range.item.essence_str() == NDJSON))
+}
+
+/// The newest first. A page may be short, or empty, and have a cursor all the same: only the last one has none.
+async fn list(call: Call) -> Result<Reply<Vec<Event>>, Error> {
+    let (filter, mut span) = asked(&call)?;
+    let params = call.params();
+    let scope = format!("audit/{filter:?}/{span:?}");
+    if let Some(place) = call.state.cursors.read(&scope, &params)? {
+        span.to = place;
+    }
+    let limit = paging::limit(&params, DEFAULT_LIMIT, paging::MAX_LIMIT);
+    let page = audit::read(&call.state.db, &filter, span, Order::NewestFirst, limit).await?;
+    let cursor = page.rest.map(|rest| call.state.cursors.write(&scope, &rest.to));
+    let count = page.events.len();
+    Ok(call.reply(page.events).count(count).cursor(cursor))
+}
+
+/// The events that the query string asks for. What is empty counts as absent.
+fn asked(call: &Call) -> Result<(Filter, Span), Error> {
+    let params = call.params();
+    let given = |key| params.first(key).filter(|value| !value.is_empty());
+    let invalid = |key| Error::InvalidParameter(format!("{key} is invalid"));
+    let place = |key| given(key).map(|ms| ms.parse().map(Place::at_unix_ms).map_err(|_| invalid(key))).transpose();
+    let filter = Filter {
+        app: call.app.id,
+        user: given("user").map(str::to_ascii_lowercase),
+        room: given("room").map(str::to_owned),
+        actor: given("actor").map(str::to_owned),
+        kinds: kinds(call)?,
+    };
+    let (from, to) = (place("from")?.unwrap_or(Place::START), place("to")?.unwrap_or(Place::END));
+    Ok((filter, Span { from, to }))
+}
+
+/// All of them up to now, the oldest first, an event on each line, and a last line that tells that nothing is missing.
+///
+/// They are read as fast as they are taken, and no connection waits for the reader. The status is long sent when the
+/// database fails in the middle: the answer breaks off then, and the reader does not see that last line.
+async fn export(call: Call) -> Result<HttpResponse, Error> {
+    let (filter, span) = asked(&call)?;
+    let db = call.state.db.clone();
+    let beginning = Export { left: Some(span.until_now(&db).await?), db, filter, count: 0 };
+    let request = tracing::Span::current();
+    let pages = stream::try_unfold(beginning, move |export| export.page().instrument(request.clone()));
+    Ok(HttpResponse::Ok().content_type(NDJSON).streaming(pages))
+}
+
+/// An export under way.
+struct Export {
+    db: Db,
+    filter: Filter,
+    left: Option<Span>,
+    count: usize,
+}
+
+/// The last line of an export.
+#[derive(Serialize)]
+struct End {
+    end: bool,
+    count: usize,
+}
+
+impl Export {
+    /// The next lines, and what comes behind them. The cause of a failure is for the log, not for the framework.
+    async fn page(mut self) -> Result<Option<(Bytes, Self)>, &'static str> {
+        let Some(span) = self.left.take() else { return Ok(None) };
+        match self.lines(span).await {
+            Ok(lines) => Ok(Some((lines, self))),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, count = self.count, "the export breaks off");
+                Err("the export broke off")
+            }
+        }
+    }
+
+    async fn lines(&mut self, span: Span) -> Result<Bytes, Error> {
+        let page = audit::read(&self.db, &self.filter, span, Order::OldestFirst, EXPORTED_AT_ONCE).await?;
+        self.count += page.events.len();
+        self.left = page.rest;
+        let mut lines = Vec::new();
+        for event in &page.events {
+            write_line(&mut lines, event)?;
+        }
+        if self.left.is_none() {
+            write_line(&mut lines, &End { end: true, count: self.count })?;
+        }
+        Ok(lines.into())
+    }
+}
+
+fn write_line(lines: &mut Vec<u8>, line: &impl Serialize) -> Result<(), Error> {
+    serde_json::to_writer(&mut *lines, line).map_err(|error| Error::Internal(error.into()))?;
+    lines.push(b'\n');
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `Idempotency-Key`: a call that carries one is made once, however often it is sent; its answer is kept, and repeated
+//! byte for byte.
+//!
+//! Whoever has the turn runs in a task of its own, to its end: a client that hangs up, or a request that takes too long,
+//! finds the answer when it comes again.
+
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody as _};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{ContentType, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use sha2::{Digest as _, Sha256};
+use tracing::Instrument as _;
+
+use super::State;
+use super::call::Visit;
+use super::reply;
+use crate::chatroom::idempotency::{self, Answer, Claim, Keyed, Turn};
+use crate::error::Error;
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// The longest key.
+const MAX_KEY_BYTES: usize = 255;
+
+/// Sees to it that a change with a key is made once. Other requests pass.
+pub async fn once(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse, actix_web::Error> {
+    let is_change = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
+    if !is_change || !request.headers().contains_key(KEY) {
+        return next.call(request).await;
+    }
+    let started = Instant::now();
+    let (state, call) = match read(&mut request).await {
+        Ok(read) => read,
+        Err(error) => return Ok(request.error_response(error)),
+    };
+    let http = request.request().clone();
+    let work = take_turn(state, call, request, next, started).in_current_span();
+    Ok(actix_web::rt::spawn(work).await.unwrap_or_else(|panic| {
+        // The claim stays until it is too old: what the call has done is unknown.
+        ServiceResponse::from_err(Error::Internal(panic.into()), http)
+    }))
+}
+
+/// What a key is about: the same key with another print is a mistake of the caller's. Only a good token gets so far.
+async fn read(request: &mut ServiceRequest) -> Result<(Data<State>, Keyed), Error> {
+    let visit = Visit::open(request.request().clone()).await?;
+    visit.authenticate()?;
+    let key = key(request.headers())?;
+    let visit = visit.read_body(&mut request.take_payload()).await?;
+    request.set_payload(Payload::from(visit.bytes().clone()));
+    let uri = request.uri();
+    let parts: [&[u8]; 4] =
+        [request.method().as_str().as_bytes(), uri.path().as_bytes(), uri.query().unwrap_or_default().as_bytes(), visit.bytes()];
+    let call = Keyed { room: visit.room(), key, print: print(parts) };
+    Ok((visit.state, call))
+}
+
+/// One key of 1 to 255 visible ASCII characters.
+fn key(headers: &HeaderMap) -> Result<String, Error> {
+    let mut keys = headers.get_all(KEY).map(HeaderValue::as_bytes);
+    match (keys.next(), keys.next()) {
+        (Some(key), None) if (1..=MAX_KEY_BYTES).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic) => {
+            Ok(String::from_utf8_lossy(key).into_owned())
+        }
+        _ => Err(Error::InvalidParameter("Idempotency-Key is invalid".into())),
+    }
+}
+
+/// Each part goes in behind its length, so that no two calls look the same.
+fn print(parts: [&[u8]; 4]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+async fn take_turn(
+    state: Data<State>,
+    call: Keyed,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+    started: Instant,
+) -> ServiceResponse {
+    let http = request.request().clone();
+    let claim = match idempotency::turn(&state.db, call, &state.settings.idempotency).await {
+        Ok(Turn::Ours(claim)) => claim,
+        Ok(Turn::Made(answer)) => return repeat(http, answer),
+        Err(error) => return ServiceResponse::from_err(error, http),
+    };
+    // Dropped, and so rolled back, before anybody else may take it over.
+    let response = match tokio::time::timeout_at(claim.until, next.call(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => ServiceResponse::from_err(error, http),
+        Err(_) => ServiceResponse::from_err(Error::Unavailable("the call outlived its claim".into()), http),
+    };
+    settle(&state, claim, reply::write_error(response, started).map_into_boxed_body()).await
+}
+
+/// Keeps the answer as the client gets it. The call is made by now, so that its client is answered in any case.
+async fn settle(state: &State, claim: Claim, response: ServiceResponse) -> ServiceResponse {
+    let (http, response) = response.into_parts();
+    let (head, body) = response.into_parts();
+    let (settled, body) = match body.try_into_bytes() {
+        Ok(bytes) if is_kept(head.status()) => {
+            let answer = Answer { status: head.status().as_u16(), body: bytes.to_vec() };
+            (claim.keep(&state.db, &answer).await, BoxBody::new(bytes))
+        }
+        Ok(bytes) => (claim.give_up(&state.db).await, BoxBody::new(bytes)),
+        // A stream has no end to wait for.
+        Err(stream) => (claim.give_up(&state.db).await, stream),
+    };
+    if let Err(error) = settled {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, "an answer could not be kept: its call may be made anew when the claim is too old");
+    }
+    ServiceResponse::new(http, head.set_body(body))
+}
+
+/// Whether a repetition should get the same answer: not if it may well get a better one.
+fn is_kept(status: StatusCode) -> bool {
+    !status.is_server_error() && !matches!(status.as_u16(), 401 | 408 | 409 | 413 | 429)
+}
+
+fn repeat(http: HttpRequest, answer: Answer) -> ServiceResponse {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let response = HttpResponse::build(status)
+        .insert_header(ContentType::json())
+        .insert_header((REPLAYED, HeaderValue::from_static("true")))
+        .body(answer.body);
+    ServiceResponse::new(http, response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_print_tells_where_one_part_ends_and_the_next_begins() {
+        let of = |path: &str, query: &str| print([b"POST", path.as_bytes(), query.as_bytes(), b""]);
+        assert_eq!(of("/a", "b"), of("/a", "b"));
+        assert_ne!(of("/a", "b"), of("/ab", ""));
+    }
+}
