@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use time::OffsetDateTime;
+
 use super::events::{Event, Row};
 use super::{Db, RoomKey};
 use crate::error::Error;
@@ -106,6 +108,29 @@ pub struct Told {
     pub event: Event,
 }
 
+/// An event as a statement about several feeds gives it: the place tells which of them it is from.
+struct Entry {
+    place: i64,
+    xact: i64,
+    chatroom: String,
+    n: i64,
+    kind: String,
+    users: Vec<String>,
+    before: Option<String>,
+    after: Option<String>,
+    actor: String,
+    reason: Option<String>,
+    happened_at: OffsetDateTime,
+}
+
+impl From<Entry> for Told {
+    fn from(entry: Entry) -> Self {
+        let Entry { xact, chatroom, n, kind, users, before, after, actor, reason, happened_at, .. } = entry;
+        let position = Position { xact, chatroom: chatroom.clone(), n };
+        Self { position, event: Row { chatroom, n, kind, users, before, after, actor, reason, happened_at }.into() }
+    }
+}
+
 /// Events of an app.
 pub struct AppPage {
     /// In the order of the feed.
@@ -125,7 +150,8 @@ const WINDOW: i64 = 10_000;
 /// are named. Those of transactions that are still running, and all behind them, are not told yet.
 pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kinds: Option<&[String]>) -> Result<AppPage, Error> {
     let start = since.cloned().unwrap_or_default();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Entry,
         r#"
         with seen as materialized (
             select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
@@ -139,10 +165,10 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
         furthest as (
             select * from seen order by xact desc, chatroom desc, n desc limit 1
         )
-        select xact as "xact!", chatroom as "chatroom!", n as "n!", kind as "kind!", users as "users!", before, after,
-               actor as "actor!", reason, happened_at as "happened_at!", is_end as "is_end!"
-        from (select *, false as is_end from wanted union all select *, true from furthest) told
-        order by is_end, xact, chatroom, n
+        select place as "place!", xact as "xact!", chatroom as "chatroom!", n as "n!", kind as "kind!", users as "users!",
+               before, after, actor as "actor!", reason, happened_at as "happened_at!"
+        from (select *, 1::bigint as place from wanted union all select *, 2::bigint from furthest) told
+        order by place, xact, chatroom, n
         "#,
         app,
         start.xact,
@@ -154,26 +180,10 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
     )
     .fetch_all(db.pool())
     .await?;
-    let (mut events, mut end) = (Vec::new(), start.clone());
-    for row in rows {
-        let position = Position { xact: row.xact, chatroom: row.chatroom.clone(), n: row.n };
-        if row.is_end {
-            end = position;
-            continue;
-        }
-        let event = Event::from(Row {
-            chatroom: row.chatroom,
-            n: row.n,
-            kind: row.kind,
-            users: row.users,
-            before: row.before,
-            after: row.after,
-            actor: row.actor,
-            reason: row.reason,
-            happened_at: row.happened_at,
-        });
-        events.push(Told { position, event });
-    }
+    let (events, furthest): (Vec<Entry>, Vec<Entry>) = rows.into_iter().partition(|entry| entry.place == 1);
+    let end = furthest.into_iter().next().map_or(start, |entry| Told::from(entry).position);
+    let events: Vec<Told> = events.into_iter().map(Told::from).collect();
+
     // A full page ends with its last event, though more were looked at.
     let is_full = i64::try_from(events.len()).is_ok_and(|number| number == limit);
     let next = events.last().filter(|_| is_full).map_or(end, |told| told.position.clone());
@@ -231,93 +241,73 @@ pub enum Topic {
 /// Reads what has happened in several feeds since a place in each, up to `limit` events of each. Told by the place of
 /// the feed in `wanted`, and in its order.
 pub async fn news(db: &Db, wanted: &[(Topic, Position)], limit: i64) -> Result<Vec<(usize, Told)>, Error> {
-    let mut told = news_of_rooms(db, wanted, limit).await?;
-    told.extend(news_of_apps(db, wanted, limit).await?);
-    Ok(told)
-}
-
-async fn news_of_rooms(db: &Db, wanted: &[(Topic, Position)], limit: i64) -> Result<Vec<(usize, Told)>, Error> {
-    let (mut places, mut apps, mut rooms, mut afters) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (place, (topic, position)) in wanted.iter().enumerate() {
-        if let Topic::Room(app, room) = topic {
-            places.push(place);
-            apps.push(*app);
-            rooms.push(room.clone());
-            afters.push(position.n);
+    let (mut rooms, mut apps) = (Vec::new(), Vec::new());
+    for (place, (topic, position)) in (0_i64..).zip(wanted) {
+        match topic {
+            Topic::Room(app, room) => rooms.push((place, *app, room, position)),
+            Topic::App(app) => apps.push((place, *app, position)),
         }
     }
-    if places.is_empty() {
-        return Ok(Vec::new());
+    let mut entries = Vec::new();
+    if !rooms.is_empty() {
+        entries.extend(news_of_rooms(db, &rooms, limit).await?);
     }
-    let rows = sqlx::query!(
+    if !apps.is_empty() {
+        entries.extend(news_of_apps(db, &apps, limit).await?);
+    }
+    Ok(entries.into_iter().filter_map(|entry| Some((usize::try_from(entry.place).ok()?, Told::from(entry)))).collect())
+}
+
+async fn news_of_rooms(db: &Db, rooms: &[(i64, i32, &String, &Position)], limit: i64) -> Result<Vec<Entry>, Error> {
+    let places: Vec<i64> = rooms.iter().map(|(place, ..)| *place).collect();
+    let apps: Vec<i32> = rooms.iter().map(|(_, app, ..)| *app).collect();
+    let ids: Vec<String> = rooms.iter().map(|(_, _, id, _)| (*id).clone()).collect();
+    let numbers: Vec<i64> = rooms.iter().map(|(.., position)| position.n).collect();
+    Ok(sqlx::query_as!(
+        Entry,
         r#"
-        select place as "place!", news.*
-        from unnest($1::integer[], $2::text[], $3::bigint[]) with ordinality feed (app, chatroom, after, place)
+        select place as "place!", 0::bigint as "xact!", news.chatroom, news.n, kind, users, before, after, actor, reason,
+               happened_at
+        from unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[]) feed (place, app, chatroom, n)
         cross join lateral (
-            select chatroom, n, kind, users, before::text as old, after::text as new, actor, reason, happened_at from events
-            where events.app = feed.app and events.chatroom = feed.chatroom and n > feed.after
-            order by n limit $4
+            select chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
+            where events.app = feed.app and events.chatroom = feed.chatroom and events.n > feed.n
+            order by n limit $5
         ) news
-        order by place, n
+        order by place, news.n
         "#,
+        &places,
         &apps,
-        &rooms,
-        &afters,
+        &ids,
+        &numbers,
         limit,
     )
     .fetch_all(db.pool())
-    .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| {
-            let feed = places.get(usize::try_from(row.place - 1).ok()?)?;
-            let position = Position { xact: 0, chatroom: row.chatroom.clone(), n: row.n };
-            let event = Event::from(Row {
-                chatroom: row.chatroom,
-                n: row.n,
-                kind: row.kind,
-                users: row.users,
-                before: row.old,
-                after: row.new,
-                actor: row.actor,
-                reason: row.reason,
-                happened_at: row.happened_at,
-            });
-            Some((*feed, Told { position, event }))
-        })
-        .collect())
+    .await?)
 }
 
-async fn news_of_apps(db: &Db, wanted: &[(Topic, Position)], limit: i64) -> Result<Vec<(usize, Told)>, Error> {
-    let (mut places, mut apps) = (Vec::new(), Vec::new());
-    let (mut xacts, mut rooms, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, (topic, position)) in wanted.iter().enumerate() {
-        if let Topic::App(app) = topic {
-            places.push(place);
-            apps.push(*app);
-            xacts.push(position.xact);
-            rooms.push(position.chatroom.clone());
-            numbers.push(position.n);
-        }
-    }
-    if places.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = sqlx::query!(
+async fn news_of_apps(db: &Db, feeds: &[(i64, i32, &Position)], limit: i64) -> Result<Vec<Entry>, Error> {
+    let places: Vec<i64> = feeds.iter().map(|(place, ..)| *place).collect();
+    let apps: Vec<i32> = feeds.iter().map(|(_, app, _)| *app).collect();
+    let xacts: Vec<i64> = feeds.iter().map(|(.., position)| position.xact).collect();
+    let rooms: Vec<String> = feeds.iter().map(|(.., position)| position.chatroom.clone()).collect();
+    let numbers: Vec<i64> = feeds.iter().map(|(.., position)| position.n).collect();
+    Ok(sqlx::query_as!(
+        Entry,
         r#"
-        select place as "place!", news.*
-        from unnest($1::integer[], $2::bigint[], $3::text[], $4::bigint[])
-             with ordinality feed (app, xact, chatroom, n, place)
+        select place as "place!", news.xact, news.chatroom, news.n, kind, users, before, after, actor, reason, happened_at
+        from unnest($1::bigint[], $2::integer[], $3::bigint[], $4::text[], $5::bigint[])
+             feed (place, app, xact, chatroom, n)
         cross join lateral (
-            select xact, chatroom, n, kind, users, before::text as old, after::text as new, actor, reason, happened_at
-            from events
+            select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
             where events.app = feed.app and (events.xact, events.chatroom, events.n) > (feed.xact, feed.chatroom, feed.n)
               and events.xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
                                 + (select xact_offset from event_clock)
-            order by xact, chatroom, n limit $5
+            order by xact, chatroom, n limit $6
         ) news
-        order by place, xact, chatroom, n
+        order by place, news.xact, news.chatroom, news.n
         "#,
+        &places,
         &apps,
         &xacts,
         &rooms,
@@ -325,24 +315,5 @@ async fn news_of_apps(db: &Db, wanted: &[(Topic, Position)], limit: i64) -> Resu
         limit,
     )
     .fetch_all(db.pool())
-    .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| {
-            let feed = places.get(usize::try_from(row.place - 1).ok()?)?;
-            let position = Position { xact: row.xact, chatroom: row.chatroom.clone(), n: row.n };
-            let event = Event::from(Row {
-                chatroom: row.chatroom,
-                n: row.n,
-                kind: row.kind,
-                users: row.users,
-                before: row.old,
-                after: row.new,
-                actor: row.actor,
-                reason: row.reason,
-                happened_at: row.happened_at,
-            });
-            Some((*feed, Told { position, event }))
-        })
-        .collect())
+    .await?)
 }
