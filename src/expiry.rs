@@ -7,6 +7,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::chatroom::endings::{self, Ended};
@@ -16,7 +17,7 @@ use crate::error::Error;
 
 /// Looks for what has ended again and again until told to stop.
 pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(settings.every());
+    let mut ticks = tokio::time::interval_at(Instant::now() + settings.every(), settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = pass(&db, settings.batch, &stop).await {

@@ -3,6 +3,7 @@
 //! Housekeeping only: what is deleted is gone for everybody from the moment its deletion was answered. The task works
 //! in bounded batches, on any number of instances at once, and may be late or dead without harm.
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::chatroom::departures::{self, Effort};
@@ -15,7 +16,7 @@ const FOUND_AT_ONCE: i64 = 100;
 
 /// Looks for work again and again until told to stop.
 pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(settings.every());
+    let mut ticks = tokio::time::interval_at(Instant::now() + settings.every(), settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         match pass(&db, settings.batch, &stop).await {
