@@ -7,6 +7,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -46,15 +47,20 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
         due.rooms.rotate_left(usize::try_from(RandomState::new().hash_one(()) >> 1).unwrap_or(0) % rooms);
         let mut round = Round::default();
         let mut busy = Vec::new();
-        for room in due.rooms {
-            if stop.is_cancelled() {
-                return Ok(swept + round.ended());
-            }
-            match endings::sweep(db, &room, batch.into(), false).await {
+        // Half of the connections at most: commits that come together cost little more than one, and calls need some, too.
+        let at_once = (db.pool().options().get_max_connections() / 2).max(1) as usize;
+        let sweep = async |room| {
+            let swept = if stop.is_cancelled() { Ok(None) } else { endings::sweep(db, &room, batch.into(), false).await };
+            (swept, room)
+        };
+        let mut sweeps = stream::iter(due.rooms).map(sweep).buffer_unordered(at_once);
+        while let Some((swept, room)) = sweeps.next().await {
+            match swept {
                 Ok(None) => busy.push(room),
                 swept => round.add(swept.map(Option::unwrap_or_default)),
             }
         }
+        drop(sweeps);
         for room in busy {
             if stop.is_cancelled() {
                 return Ok(swept + round.ended());
