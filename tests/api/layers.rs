@@ -38,7 +38,7 @@ fn what_is_said_knows_no_sql() {
 
 #[test]
 fn background_tasks_know_no_http() {
-    for task in ["callbacks", "expiry.rs", "purge.rs", "retention.rs"] {
+    for task in ["callbacks", "expiry.rs", "following.rs", "purge.rs", "retention.rs"] {
         assert_none(task, &["actix", "crate::api", "crate::server", "sqlx::query"]);
     }
 }
