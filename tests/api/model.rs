@@ -33,6 +33,8 @@ enum Step {
     Blocks,
     BlockOne(String),
     Block(Vec<String>),
+    /// Whoever is registered, in the room or not, for so long.
+    Shut(Vec<String>, i64),
     UnblockOne(String),
     Unblock(Vec<String>),
     Whitelist,
@@ -62,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Blocks),
         2 => name().prop_map(Step::BlockOne),
         2 => names().prop_map(Step::Block),
+        2 => (names(), select(vec![-1i64, 3_600_000])).prop_map(|(names, duration)| Step::Shut(names, duration)),
         2 => name().prop_map(Step::UnblockOne),
         2 => names().prop_map(Step::Unblock),
         1 => Just(Step::Whitelist),
@@ -183,6 +186,20 @@ impl Model {
         }))
     }
 
+    fn shut(&mut self, names: &[String]) -> Result<Vec<Value>, (u16, String)> {
+        let fates = Self::each(names, |name| match () {
+            () if name == self.owner => Some(OWNER.into()),
+            () if Self::registered(name).is_err() => Some(format!("user: {name} doesn't exist in chatroom: {}", self.room)),
+            () => None,
+        })?;
+        Ok(self.act(names, &fates, "add_blocks", "chatroomid", true, |model, name| {
+            model.leave(name);
+            if !model.blocks.iter().any(|blocked| blocked == name) {
+                model.blocks.push(name.into());
+            }
+        }))
+    }
+
     fn unblock(&mut self, names: &[String]) -> Result<Vec<Value>, (u16, String)> {
         let fates = Self::each(names, |name| (!self.blocks.iter().any(|blocked| blocked == name)).then(String::new))?;
         Ok(self.act(names, &fates, "remove_blocks", "chatroomid", false, |model, name| {
@@ -284,6 +301,7 @@ impl Model {
             Step::Blocks => json!(self.blocks),
             Step::BlockOne(name) => one(self.block(&[fold(name)])?),
             Step::Block(names) => self.block(&distinct(names))?.into(),
+            Step::Shut(names, _) => self.shut(&distinct(names))?.into(),
             Step::UnblockOne(name) => one(self.unblock(&[fold(name)])?),
             Step::Unblock(names) => self.unblock(&distinct(names))?.into(),
             Step::Whitelist => json!(self.whitelist),
@@ -353,6 +371,10 @@ async fn call(app: &TestApp, room: &str, step: &Step) -> Answer {
         Step::Blocks => app.get(&at("/blocks/users")).await,
         Step::BlockOne(name) => app.post(&at(&format!("/blocks/users/{name}"))).await,
         Step::Block(list) => app.post_json(&at("/blocks/users"), names(list)).await,
+        Step::Shut(list, duration) => {
+            let body = json!({"usernames": list, "allow_non_member": true, "block_duration": duration});
+            app.post_json(&at("/blocks/users"), body).await
+        }
         Step::UnblockOne(name) => app.delete(&at(&format!("/blocks/users/{name}"))).await,
         Step::Unblock(list) => app.delete(&several("/blocks/users", list)).await,
         Step::Whitelist => app.get(&at("/white/users")).await,
@@ -433,15 +455,18 @@ fn told(room: &str, events: &[Value]) -> Result<Model, String> {
             "ADMIN/REMOVE" => (false, &mut told.admins),
             "WHITE/ADD" => (true, &mut told.whitelist),
             "WHITE/REMOVE" => (false, &mut told.whitelist),
-            "BLOCK/ADD" => (true, &mut told.blocks),
             "BLOCK/REMOVE" => (false, &mut told.blocks),
-            "MUTE/ADD" => {
-                let moved: Vec<&String> = users.iter().filter(|name| told.mutes.contains(name)).collect();
-                if moved.iter().any(|name| event["before"][name].is_null()) {
-                    return Err(format!("{event}, but {moved:?} were muted"));
+            kind @ ("BLOCK/ADD" | "MUTE/ADD") => {
+                let list = if kind == "BLOCK/ADD" { &mut told.blocks } else { &mut told.mutes };
+                for name in users {
+                    let is_moved = !event["before"][&name].is_null();
+                    if is_moved != list.contains(&name) {
+                        return Err(format!("{event}, but {name} is among {list:?}"));
+                    }
+                    if !is_moved {
+                        list.push(name);
+                    }
                 }
-                let new: Vec<String> = users.iter().filter(|name| !told.mutes.contains(name)).cloned().collect();
-                told.mutes.extend(new);
                 continue;
             }
             "MUTE/REMOVE" => (false, &mut told.mutes),
