@@ -270,6 +270,52 @@ impl TestApp {
         .await
         .expect("a query");
         assert!(broken.is_empty(), "{broken:?}");
+        self.assert_told().await;
+    }
+
+    /// Fails unless whoever reads only the events of the rooms comes to the same lists. Rooms that a test has made behind
+    /// the service's back were never told, and are left out.
+    async fn assert_told(&self) {
+        let wrong: Vec<String> = sqlx::query_scalar(
+            "with kinds (list, adds, removes) as (values
+                 ('members', '{CREATE,JOIN/DIRECT}'::text[], '{LEAVE/KICK,LEAVE/BLOCK,LEAVE/DELETE}'::text[]),
+                 ('admins', '{ADMIN/ADD}', '{ADMIN/REMOVE,LEAVE/KICK,LEAVE/BLOCK,LEAVE/DELETE}'),
+                 ('whitelist', '{WHITE/ADD}', '{WHITE/REMOVE,LEAVE/KICK,LEAVE/BLOCK,LEAVE/DELETE}'),
+                 ('blocks', '{BLOCK/ADD}', '{BLOCK/REMOVE,BLOCK/EXPIRE}'),
+                 ('mutes', '{MUTE/ADD}', '{MUTE/REMOVE,MUTE/EXPIRE}')
+             ),
+             rooms as (
+                 select chatrooms.app, id, max(n) as born from chatrooms
+                 join events on (events.app, events.chatroom) = (chatrooms.app, id) and kind = 'CREATE'
+                 where chatrooms.app = $1 and deleted_at is null group by 1, 2
+             ),
+             last as (
+                 select distinct on (list, chatroom, username) list, chatroom, username, kind = any(adds) as is_on
+                 from kinds join events on events.app = $1 and kind = any(adds || removes)
+                 join rooms on id = chatroom and n >= born, unnest(users) username
+                 order by list, chatroom, username, n desc
+             ),
+             told as (select list, chatroom, username from last where is_on),
+             listed as (
+                 select 'members' as list, chatroom, username from members join rooms on (rooms.app, id) = (members.app, chatroom)
+                 union all select 'admins', chatroom, username from admins join rooms on (rooms.app, id) = (admins.app, chatroom)
+                 union all select 'whitelist', chatroom, username from whitelist join rooms on (rooms.app, id) = (whitelist.app, chatroom)
+                 union all select 'blocks', chatroom, username from blocks join rooms on (rooms.app, id) = (blocks.app, chatroom)
+                 union all select 'mutes', chatroom, username from mutes join rooms on (rooms.app, id) = (mutes.app, chatroom)
+             )
+             (select 'told but not listed: ' || told::text from (select * from told except select * from listed) told)
+             union all
+             (select 'listed but not told: ' || listed::text from (select * from listed except select * from told) listed)
+             union all
+             select 'numbers of ' || id || ' have gaps' from rooms join chatrooms using (app, id)
+             where last_event <> (select count(*) from events where events.app = $1 and chatroom = id)
+                or last_event <> (select max(n) from events where events.app = $1 and chatroom = id)",
+        )
+        .bind(self.app.id)
+        .fetch_all(&self.db)
+        .await
+        .expect("a query");
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 }
 
