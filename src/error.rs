@@ -3,6 +3,7 @@
 //! `Display` is the `error_description`; [`Error::row`] is the rest. What went wrong inside is for the log alone.
 
 use std::error::Error as StdError;
+use std::fmt;
 
 /// Why a call was refused, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -209,6 +210,16 @@ impl Error {
     }
 }
 
+/// An error with all that has caused it, in one line: for the log.
+pub struct Causes<'e>(pub &'e (dyn StdError + 'e));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.0)?;
+        std::iter::successors(self.0.source(), |cause| (*cause).source()).try_for_each(|cause| write!(out, ": {cause}"))
+    }
+}
+
 /// A database that is down, starting, stopping or overloaded is [`Error::Unavailable`]: clients do well to try again.
 /// Anything else that it says is a mistake of ours.
 impl From<sqlx::Error> for Error {
@@ -236,6 +247,13 @@ mod tests {
     fn an_unreachable_database_is_unavailable_and_a_missing_row_is_our_mistake() {
         assert_eq!(Error::from(sqlx::Error::PoolTimedOut).row().status, 503);
         assert_eq!(Error::from(sqlx::Error::RowNotFound).row().status, 500);
+    }
+
+    #[test]
+    fn the_log_has_every_cause_in_one_line() {
+        let error = Error::from(sqlx::Error::Io(std::io::Error::other("a broken pipe")));
+        let line = Causes(&error).to_string();
+        assert!(line.starts_with("Service Unavailable: ") && line.ends_with("a broken pipe"), "{line}");
     }
 
     #[test]

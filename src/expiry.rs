@@ -6,15 +6,19 @@
 //! does not find.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::chatroom::endings::{self, Ended};
 use crate::chatroom::{Db, rooms};
 use crate::config::Sweep;
-use crate::error::Error;
+use crate::error::{Causes, Error};
+
+/// How long one look waits for a room that somebody else is changing; the ends of others must not wait for it.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Looks for what has ended again and again until told to stop.
 pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
@@ -23,7 +27,7 @@ pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = pass(&db, settings.batch, &stop).await {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %Causes(&error),
                 "cannot take away what has ended; the next pass tries again"
             );
         }
@@ -61,19 +65,26 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
             }
         }
         drop(sweeps);
-        for room in busy {
-            if stop.is_cancelled() {
-                return Ok(swept + round.ended());
-            }
-            match endings::sweep(db, &room, batch.into(), true).await {
-                // A deleted room: its rows go with the rest of it, and must not stand in the way of the others.
-                Err(Error::RoomNotFound { .. }) => match rooms::purge(db, &room, batch.into()).await {
-                    Ok(rows) => round.purged += rows,
-                    Err(error) => round.failure = Some(error),
-                },
-                swept => round.add(swept.map(Option::unwrap_or_default)),
+        let wait = async |room| {
+            let sweep = async {
+                match endings::sweep(db, &room, batch.into(), true).await {
+                    // A deleted room: its rows go with the rest of it, and must not stand in the way of the others.
+                    Err(Error::RoomNotFound { .. }) => rooms::purge(db, &room, batch.into()).await.map(Swept::Purged),
+                    swept => swept.map(|ended| Swept::Ended(ended.unwrap_or_default())),
+                }
+            };
+            let sweep = async { if stop.is_cancelled() { Ok(Swept::Ended(Ended::default())) } else { sweep.await } };
+            timeout(PATIENCE, sweep).await.unwrap_or_else(|_| Err(Error::Unavailable("a room is locked for long".into())))
+        };
+        let mut waits = stream::iter(busy).map(wait).buffer_unordered(at_once);
+        while let Some(swept) = waits.next().await {
+            match swept {
+                Ok(Swept::Ended(ended)) => round.add(Ok(ended)),
+                Ok(Swept::Purged(rows)) => round.purged += rows,
+                Err(error) => round.failure = Some(error),
             }
         }
+        drop(waits);
         swept += round.ended();
         metrics::counter!("roomward_expired_mutes_total").increment(round.mutes);
         metrics::counter!("roomward_expired_blocks_total").increment(round.blocks);
@@ -89,6 +100,12 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
             return Ok(swept);
         }
     }
+}
+
+/// What came of waiting for a room.
+enum Swept {
+    Ended(Ended),
+    Purged(u64),
 }
 
 /// What came of one look at the rooms.

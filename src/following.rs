@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chatroom::Db;
 use crate::chatroom::feeds::{self, Position, Told, Topic};
 use crate::config::Events;
-use crate::error::Error;
+use crate::error::{Causes, Error};
 
 /// The most events of one feed in one look.
 const AT_ONCE: i64 = 1000;
@@ -93,8 +93,8 @@ impl Following {
                 Ok(()) => failing = false,
                 Err(error) if !failing => {
                     failing = true;
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "cannot look for news; streams are silent until it works again");
+                    let error = Causes(&error);
+                    tracing::warn!(%error, "cannot look for news; streams are silent until it works again");
                 }
                 Err(_) => {}
             }
@@ -119,8 +119,7 @@ impl Following {
             let is_all = i64::try_from(news.len()).is_ok_and(|number| number < AT_ONCE);
             let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
             for (place, told) in news {
-                // Forgotten and opened anew meanwhile, it may be further than we are.
-                let Some(feed) = feeds.get_mut(&wanted[place].0).filter(|feed| feed.at < told.position) else { continue };
+                let Some(feed) = feeds.get_mut(&wanted[place].0) else { continue };
                 feed.at = told.position.clone();
                 let told = Arc::new(told);
                 // A reader whose buffer is full loses its place here; so its stream ends.

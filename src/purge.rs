@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chatroom::departures::{self, Effort};
 use crate::chatroom::{Db, rooms};
 use crate::config::Sweep;
-use crate::error::Error;
+use crate::error::{Causes, Error};
 
 /// How many rooms or users one look finds.
 const FOUND_AT_ONCE: i64 = 100;
@@ -23,7 +23,7 @@ pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "removed what was deleted"),
             Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %Causes(&error),
                 "cannot remove what was deleted; the next pass tries again"
             ),
         }

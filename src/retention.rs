@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chatroom::retention::{self, Look, Place, Terms};
 use crate::chatroom::{Db, idempotency};
 use crate::config::Settings;
-use crate::error::Error;
+use crate::error::{Causes, Error};
 
 /// How many batches of each kind, and of each app's events, one pass does at most: the next pass comes soon, and other
 /// things have to be done as well.
@@ -51,7 +51,7 @@ pub async fn run(db: Db, settings: Settings, stop: CancellationToken) {
                 tracing::info!(events, deliveries, rules, answers, "removed what was too old");
             }
             Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %Causes(&error),
                 "cannot remove what is too old; the next pass tries again"
             ),
         }

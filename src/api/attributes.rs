@@ -8,9 +8,9 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::at;
 use super::call::Call;
 use super::reply::now_ms;
+use super::{at, keyless_at};
 use crate::chatroom::attributes::{self, MAX_ATTRIBUTES, Operator, Refusal};
 use crate::chatroom::rooms;
 use crate::error::Error;
@@ -24,7 +24,7 @@ const MAX_VALUE: usize = 4096;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/metadata/chatroom/{chatroom_id}").route(web::post().to(get)))
+        .service(keyless_at("/metadata/chatroom/{chatroom_id}").route(web::post().to(get)))
         .service(
             at("/metadata/chatroom/{chatroom_id}/user/{usernames}").route(web::put().to(set)).route(web::delete().to(delete)),
         )

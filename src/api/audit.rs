@@ -16,7 +16,7 @@ use super::reply::Reply;
 use crate::chatroom::Db;
 use crate::chatroom::audit::{self, Filter, Order, Place, Span};
 use crate::chatroom::events::Event;
-use crate::error::Error;
+use crate::error::{Causes, Error};
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -40,7 +40,7 @@ fn wants_ndjson(request: &GuardContext<'_>) -> bool {
 async fn list(call: Call) -> Result<Reply<Vec<Event>>, Error> {
     let (filter, mut span) = asked(&call)?;
     let params = call.params();
-    let scope = format!("audit/{filter:?}/{span:?}");
+    let scope = scope(&filter, &span);
     if let Some(place) = call.state.cursors.read(&scope, &params)? {
         span.to = place;
     }
@@ -49,6 +49,11 @@ async fn list(call: Call) -> Result<Reply<Vec<Event>>, Error> {
     let cursor = page.rest.map(|rest| call.state.cursors.write(&scope, &rest.to));
     let count = page.events.len();
     Ok(call.reply(page.events).count(count).cursor(cursor))
+}
+
+/// What a cursor is bound to: everything that is asked for.
+fn scope(filter: &Filter, span: &Span) -> String {
+    format!("audit/{filter:?}/{span:?}")
 }
 
 /// The events that the query string asks for. What is empty counts as absent.
@@ -74,6 +79,8 @@ fn asked(call: &Call) -> Result<(Filter, Span), Error> {
 /// database fails in the middle: the answer breaks off then, and the reader does not see that last line.
 async fn export(call: Call) -> Result<HttpResponse, Error> {
     let (filter, span) = asked(&call)?;
+    // An export has no pages; but what is no cursor of this audit is a mistake all the same.
+    call.state.cursors.read::<Place>(&scope(&filter, &span), &call.params())?;
     let db = call.state.db.clone();
     let beginning = Export { left: Some(span.until_now(&db).await?), db, filter, count: 0 };
     let request = tracing::Span::current();
@@ -103,7 +110,7 @@ impl Export {
         match self.lines(span).await {
             Ok(lines) => Ok(Some((lines, self))),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, count = self.count, "the export breaks off");
+                tracing::error!(error = %Causes(&error), count = self.count, "the export breaks off");
                 Err("the export broke off")
             }
         }

@@ -1,13 +1,14 @@
 //! A call: what is known of a request once it is clear which app it means and that it may act there.
 //!
 //! Only a good token yields a [`Call`], and only a [`Call`] builds a reply: a handler cannot forget to ask.
-//! What is wrong with a request is found in one order: the app, the token, the body, and then the handler's own rules.
+//! What is wrong with a request is found in one order: the app, the token, the body, the operator, and then the handler's
+//! own rules.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_web::http::{Method, header};
 use actix_web::web::{Bytes, Data, Path};
 use actix_web::{FromRequest, HttpRequest};
 use serde::Deserialize;
@@ -70,7 +71,12 @@ impl FromRequest for Call {
         Box::pin(async move {
             let visit = Visit::open(http).await?;
             let token = visit.authenticate()?;
-            Ok(Self { visit: visit.read_body(&mut payload).await?, token })
+            let call = Self { visit: visit.read_body(&mut payload).await?, token };
+            if call.http.method() != Method::GET {
+                // Whether or not the change will be told: who cannot be named changes nothing.
+                call.actor()?;
+            }
+            Ok(call)
         })
     }
 }

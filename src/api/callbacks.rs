@@ -17,7 +17,7 @@ use super::reply::Reply;
 use crate::chatroom::callbacks::{self, Changes, EVERYTHING, NewRule, Rule};
 use crate::chatroom::deliveries::{self, Asked, Entry};
 use crate::chatroom::replays::{self, Range};
-use crate::chatroom::{RoomKey, unix_ms};
+use crate::chatroom::{RoomKey, is_room_id, unix_ms};
 use crate::error::Error;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -135,7 +135,7 @@ async fn replay(call: Call) -> Result<Reply<Replayed>, Error> {
             Range::Numbers { room, from: needed("from")?, to: body.integer("to")?.unwrap_or(i64::MAX) }
         }
         None if body.get("from_ms").is_none() && body.get("to_ms").is_none() => return Err(Error::missing("room")),
-        None => Range::Times { from: moment("from_ms", needed("from_ms")?)?, to: moment("to_ms", needed("to_ms")?)? },
+        None => Range::Times { from: moment(needed("from_ms")?), to: moment(needed("to_ms")?) },
     };
     let events = replays::replay(&call.state.db, call.app.id, id, &range).await?;
     Ok(call.reply(Replayed { events }))
@@ -158,6 +158,8 @@ struct Delivery {
 
 /// The newest first, page by page.
 async fn list_deliveries(call: Call) -> Result<Reply<Vec<Delivery>>, Error> {
+    /// No room is called so.
+    const NOWHERE: &str = "-";
     const STATES: [&str; 3] = ["pending", "done", "dead"];
     let (rule, params) = (rule_id(&call)?, call.params());
     let states = match params.first("state") {
@@ -165,10 +167,10 @@ async fn list_deliveries(call: Call) -> Result<Reply<Vec<Delivery>>, Error> {
         Some(state) => STATES.chunks(1).find(|known| known[0] == state).ok_or_else(|| invalid("state"))?,
     };
     let size = paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT);
-    let scope = format!("deliveries/{rule}");
-    let before = call.state.cursors.read::<i64>(&scope, &params)?.unwrap_or(i64::MAX);
     // A room that cannot be has no deliveries; the empty one is the app as a whole.
-    let room = params.first("room").filter(|room| !room.contains('\0'));
+    let room = params.first("room").map(|room| if is_room_id(room) || room.is_empty() { room } else { NOWHERE });
+    let scope = format!("deliveries/{rule}/{states:?}/{room:?}");
+    let before = call.state.cursors.read::<i64>(&scope, &params)?.unwrap_or(i64::MAX);
     callbacks::target(&call.state.db, call.app.id, rule).await?;
     let asked = Asked { rule, states, room, before, size };
     let (entries, next) = deliveries::list(&call.state.db, &asked).await?;
@@ -226,8 +228,10 @@ fn read_paused(body: &Body) -> Result<Option<bool>, Error> {
     }
 }
 
-fn moment(field: &str, ms: i64) -> Result<OffsetDateTime, Error> {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).map_err(|_| invalid(field))
+/// What is beyond all time is the start or the end of it: 1970, and 9999-12-31.
+fn moment(ms: i64) -> OffsetDateTime {
+    const LAST_MS: i64 = 253_402_214_400_000;
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms.clamp(0, LAST_MS)) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 fn invalid(field: &str) -> Error {

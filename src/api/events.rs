@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use actix_web::http::header::{ACCEPT, CACHE_CONTROL, HeaderName};
+use actix_web::http::header::{Accept, CACHE_CONTROL, Header as _, HeaderName, Quality};
 use actix_web::web::{self, Bytes, ServiceConfig};
 use actix_web::{HttpResponse, Responder as _};
 use futures_util::stream;
@@ -18,12 +18,17 @@ use super::reply::FeedEnds;
 use crate::chatroom::RoomKey;
 use crate::chatroom::events::{Event, Kind};
 use crate::chatroom::feeds::{self, Position, Told, Topic};
-use crate::error::Error;
+use crate::error::{Causes, Error};
 use crate::following::Subscription;
+
+const EVENT_STREAM: &str = "text/event-stream";
 
 /// Events on a page where no limit is named, and at most.
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
+
+/// Events that a stream reads at once while it catches up. Each may be about a thousand users.
+const CAUGHT_UP_AT_ONCE: i64 = 100;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -93,7 +98,9 @@ pub(super) fn kinds(call: &Call) -> Result<Option<Vec<String>>, Error> {
 }
 
 fn wants_stream(call: &Call) -> bool {
-    header(call, &ACCEPT).is_some_and(|accept| accept.contains("text/event-stream"))
+    let names_it =
+        |accept: Accept| accept.iter().any(|range| range.item.essence_str() == EVENT_STREAM && range.quality > Quality::ZERO);
+    Accept::parse(call.http()).is_ok_and(names_it)
 }
 
 /// The last event that the client has seen on a stream that broke off.
@@ -140,7 +147,8 @@ impl Stream {
         };
         let stream = Self {
             news: following.subscribe(topic, last.clone())?,
-            position: start.unwrap_or(last),
+            // Nobody has seen what has not happened: such a place is from before the database was put back to an earlier one.
+            position: start.map_or_else(|| last.clone(), |start| start.min(last.clone())),
             kinds,
             has_caught_up: false,
             is_over: false,
@@ -158,7 +166,7 @@ impl Stream {
             Some((Ok::<_, actix_web::Error>(chunk), stream))
         });
         Ok(HttpResponse::Ok()
-            .content_type("text/event-stream")
+            .content_type(EVENT_STREAM)
             .insert_header((CACHE_CONTROL, "no-store"))
             // Proxies that gather answers before they pass them on must not do so here.
             .insert_header(("x-accel-buffering", "no"))
@@ -176,7 +184,7 @@ impl Stream {
             }
             if !self.has_caught_up {
                 if let Err(error) = self.catch_up().await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a stream broke off");
+                    tracing::warn!(error = %Causes(&error), "a stream broke off");
                     return None;
                 }
                 continue;
@@ -195,15 +203,15 @@ impl Stream {
         let (db, kinds) = (&self.state.db, self.kinds.as_deref());
         match &self.feed {
             Feed::Room(key) => {
-                let page = feeds::of_room(db, key, Some(self.position.n), MAX_LIMIT, kinds).await?;
-                self.has_caught_up = i64::try_from(page.events.len()).is_ok_and(|number| number < MAX_LIMIT);
+                let page = feeds::of_room(db, key, Some(self.position.n), CAUGHT_UP_AT_ONCE, kinds).await?;
+                self.has_caught_up = i64::try_from(page.events.len()).is_ok_and(|number| number < CAUGHT_UP_AT_ONCE);
                 for event in page.events {
                     let position = Position { xact: 0, chatroom: event.chatroom.clone(), n: event.n };
                     self.write(&Told { position, event });
                 }
             }
             Feed::App(app) => {
-                let page = feeds::of_app(db, *app, Some(&self.position), MAX_LIMIT, kinds).await?;
+                let page = feeds::of_app(db, *app, Some(&self.position), CAUGHT_UP_AT_ONCE, kinds).await?;
                 self.has_caught_up = page.next == self.position;
                 for told in page.events {
                     self.write(&told);
@@ -225,12 +233,12 @@ impl Stream {
             return;
         }
         self.position.clone_from(position);
+        // Nothing follows the end of a room.
+        self.is_over = matches!(self.feed, Feed::Room(_)) && event.kind == Kind::Delete.text();
         if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&event.kind)) {
             return;
         }
         let data = serde_json::to_string(event).unwrap_or_default();
         self.written.push_back(Bytes::from(format!("id: {id}\nevent: {}\ndata: {data}\n\n", event.kind)));
-        // Nothing follows the end of a room.
-        self.is_over = matches!(self.feed, Feed::Room(_)) && event.kind == Kind::Delete.text();
     }
 }

@@ -20,7 +20,7 @@ use super::State;
 use super::call::Visit;
 use super::reply;
 use crate::chatroom::idempotency::{self, Answer, Claim, Keyed, Turn};
-use crate::error::Error;
+use crate::error::{Causes, Error};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -118,8 +118,8 @@ async fn settle(state: &State, claim: Claim, response: ServiceResponse) -> Servi
         Err(stream) => (claim.give_up(&state.db).await, stream),
     };
     if let Err(error) = settled {
-        let error = &error as &dyn std::error::Error;
-        tracing::error!(error, "an answer could not be kept: its call may be made anew when the claim is too old");
+        let error = Causes(&error);
+        tracing::error!(%error, "an answer could not be kept: its call may be made anew when the claim is too old");
     }
     ServiceResponse::new(http, head.set_body(body))
 }

@@ -148,7 +148,7 @@ fn at(
     keyless_at(path).wrap(from_fn(idempotency::once))
 }
 
-/// A path, with or without a slash at its end. Never a redirect: clients do not follow one.
+/// The same where nothing is changed that a repetition could change again: the answer is always the present one.
 fn keyless_at(path: &str) -> Resource {
     web::resource([path.to_owned(), format!("{path}/")]).default_service(web::to(wrong_method))
 }

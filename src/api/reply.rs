@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::State;
 use super::call::{Call, SliceAsked};
 use super::paging::Params;
-use crate::error::Error;
+use crate::error::{Causes, Error};
 
 impl Call {
     /// The success of a call around rooms.
@@ -264,7 +264,7 @@ pub(super) fn write_error<B: MessageBody>(response: ServiceResponse<B>, started:
         }
     };
     if error.row().status >= 500 {
-        tracing::error!(status = error.row().status, error = error as &dyn std::error::Error, "the call failed");
+        tracing::error!(status = error.row().status, error = %Causes(error), "the call failed");
     }
     let written = failure(error, started.elapsed());
     response.into_response(written).map_into_right_body()

@@ -3,9 +3,9 @@
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
-use super::at;
 use super::call::Call;
 use super::reply::Reply;
+use super::{at, keyless_at};
 use crate::chatroom::speech::{self, Layer, Verdict};
 use crate::chatroom::unix_ms;
 use crate::error::Error;
@@ -16,7 +16,7 @@ const MAX_BATCH: usize = 100;
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(at("/chatrooms/{chatroom_id}/users/{usernames}/speak").route(web::get().to(check_one)))
-        .service(at("/chatrooms/{chatroom_id}/speak").route(web::post().to(check_several)));
+        .service(keyless_at("/chatrooms/{chatroom_id}/speak").route(web::post().to(check_several)));
 }
 
 /// `layer` is the rule that decides; `until` the end of the mute or the block, in Unix milliseconds, if that decides, and

@@ -9,11 +9,11 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::at;
 use super::body::Body;
 use super::call::Call;
 use super::paging::{self, Page};
 use super::reply::{Reply, UserReply, now_ms};
+use super::{at, keyless_at};
 use crate::chatroom::departures;
 use crate::chatroom::users::{self, Registration, User};
 use crate::chatroom::{MAX_NAME_BYTES, Names, is_username, unix_ms};
@@ -37,7 +37,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/users/{usernames}/deactivate").route(web::post().to(deactivate)))
         .service(at("/users/{usernames}/disconnect").route(web::get().to(disconnect)))
         .service(at("/users/{usernames}/disconnect/{resource}").route(web::get().to(disconnect)))
-        .service(at("/users/{usernames}/status").route(web::get().to(status)).route(web::post().to(status_of_several)))
+        .service(keyless_at("/users/{usernames}/status").route(web::get().to(status)).route(web::post().to(status_of_several)))
         .service(at("/users/{usernames}/joined_chatrooms").route(web::get().to(joined)));
 }
 
@@ -270,6 +270,8 @@ struct Disconnected {
 
 /// U9: revokes the user's tokens. Devices are not known here, so one of them is as good as all.
 async fn disconnect(call: Call) -> Result<Reply<Disconnected>, Error> {
+    // The only GET that changes something.
+    call.actor()?;
     if !users::revoke_tokens(&call.state.db, call.app.id, &call.user()).await? {
         return Err(Error::AccountNotFound);
     }

@@ -11,7 +11,7 @@ pub mod target;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -23,7 +23,7 @@ use self::target::Unanswered;
 use crate::chatroom::deliveries::{self, Delivery, Line, Next, Patience, Settled};
 use crate::chatroom::{Db, callbacks};
 use crate::config::Callbacks;
-use crate::error::Error;
+use crate::error::{Causes, Error};
 
 /// How much longer a claim holds than a target may take: time for the statements before and after.
 const LEASE_MARGIN: Duration = Duration::from_secs(15);
@@ -58,12 +58,16 @@ pub async fn run(db: Db, sender: Sender, settings: Callbacks, stop: Cancellation
     let mut news = db.news();
     let mut ticks = tokio::time::interval(settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let patience = Patience { lease: settings.timeout() + LEASE_MARGIN, give_up_after: settings.give_up_after() };
+    let (sending, give_up_after) = (settings.timeout(), settings.give_up_after());
+    let patience = Patience { sending, lease: sending + LEASE_MARGIN, give_up_after };
     let dispatcher = Arc::new(Dispatcher { db, sender, patience, desk: Semaphore::new(STATEMENTS_AT_ONCE), stop: stop.clone() });
     let mut places = Places { at_once: settings.at_once, of_rules: HashMap::new() };
     let mut lines = JoinSet::new();
     let (mut is_resealed, mut is_saturated) = (false, false);
     loop {
+        while let Some(ended) = lines.try_join_next() {
+            report(ended);
+        }
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -71,29 +75,32 @@ pub async fn run(db: Db, sender: Sender, settings: Callbacks, stop: Cancellation
             // The sender of news lives in the database's handle, which this task holds.
             _ = news.changed() => {}
             Some(ended) = lines.join_next() => {
-                report(ended);
-                if !is_saturated {
+                if !report(ended) && !is_saturated {
                     continue;
                 }
             }
         }
+        let started = Instant::now();
         match dispatcher.look(&mut places, &mut lines, &mut is_resealed).await {
             Ok(saturated) => is_saturated = saturated,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot look for callbacks; the next look tries again");
+                tracing::warn!(error = %Causes(&error), "cannot look for callbacks; the next look tries again");
             }
         }
-        stop.run_until_cancelled(tokio::time::sleep(BREATH)).await;
+        // Where there is much to look at, looking takes no more than half of the time.
+        stop.run_until_cancelled(tokio::time::sleep(BREATH.max(started.elapsed()))).await;
     }
     while let Some(ended) = lines.join_next().await {
         report(ended);
     }
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(error = &error as &dyn std::error::Error, "a line of callbacks broke off; its claim ends by itself");
-    }
+/// Whether a line was given back on which more is due.
+fn report(ended: Result<bool, tokio::task::JoinError>) -> bool {
+    ended.unwrap_or_else(|error| {
+        tracing::error!(error = %Causes(&error), "a line of callbacks broke off; its claim ends by itself");
+        false
+    })
 }
 
 /// How many lines of each rule may still be begun.
@@ -116,7 +123,12 @@ impl Places {
 
 impl Dispatcher {
     /// Begins what is due, as far as there are places. Whether more may be due than there were places for.
-    async fn look(self: &Arc<Self>, places: &mut Places, lines: &mut JoinSet<()>, is_resealed: &mut bool) -> Result<bool, Error> {
+    async fn look(
+        self: &Arc<Self>,
+        places: &mut Places,
+        lines: &mut JoinSet<bool>,
+        is_resealed: &mut bool,
+    ) -> Result<bool, Error> {
         if !*is_resealed {
             self.reseal_all().await?;
             *is_resealed = true;
@@ -139,11 +151,13 @@ impl Dispatcher {
             for (line, place) in claimed.into_iter().zip(free) {
                 let dispatcher = self.clone();
                 lines.spawn(async move {
-                    if let Err(error) = dispatcher.work(&line).await {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::warn!(rule = %line.rule, room = line.chatroom, error, "a line of callbacks stays where it is for now");
-                    }
+                    let more = dispatcher.work(&line).await.unwrap_or_else(|error| {
+                        let error = Causes(&error);
+                        tracing::warn!(rule = %line.rule, room = line.chatroom, %error, "a line of callbacks stays where it is for now");
+                        false
+                    });
                     drop(place);
+                    more
                 });
             }
         }
@@ -151,33 +165,35 @@ impl Dispatcher {
         failure.map_or(Ok(is_saturated), Err)
     }
 
-    /// Works on a line until nothing is left on it, or its first delivery fails, or it is somebody else's.
-    async fn work(&self, line: &Line) -> Result<(), Error> {
+    /// Works on a line until nothing is left on it, or its first delivery fails, or it is somebody else's; or until its turn
+    /// is over: then more is due on it.
+    async fn work(&self, line: &Line) -> Result<bool, Error> {
         for _ in 0..TURN {
             if self.stop.is_cancelled() {
                 break;
             }
-            match self.ask(|| deliveries::next(&self.db, line)).await? {
+            match self.ask(|| deliveries::next(&self.db, line, self.patience.sending)).await? {
                 Next::Send(delivery) => match self.deliver(line, &delivery).await? {
                     Settled::Done | Settled::Dead => {}
-                    Settled::Waits | Settled::Lost => return Ok(()),
+                    Settled::Waits | Settled::Lost => return Ok(false),
                 },
                 Next::Bury { id, n } => {
                     if !self.ask(|| deliveries::bury(&self.db, line, id, self.patience.lease)).await? {
-                        return Ok(());
+                        return Ok(false);
                     }
                     given_up(line, n, None);
                 }
                 Next::Nothing => {
                     if self.ask(|| deliveries::close(&self.db, line)).await? {
-                        return Ok(());
+                        return Ok(false);
                     }
                 }
                 Next::Paused => break,
-                Next::Lost => return Ok(()),
+                Next::Lost => return Ok(false),
             }
         }
-        self.ask(|| deliveries::give_back(&self.db, line)).await
+        self.ask(|| deliveries::give_back(&self.db, line)).await?;
+        Ok(true)
     }
 
     /// Sends a delivery, and writes down what came of it.

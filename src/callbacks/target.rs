@@ -15,7 +15,7 @@ use reqwest::{Client, ClientBuilder, Response, Url, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Callbacks;
-use crate::error::Error;
+use crate::error::{Causes, Error};
 
 /// The longest URL of a target, in characters.
 const MAX_URL: usize = 2048;
@@ -65,7 +65,7 @@ impl Targets {
         let build = || Self::client(settings, guard);
         // A machine without certificates of authorities can still serve, and send where no TLS is asked for.
         let client = build().build().or_else(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "no authorities to trust: callbacks to https will fail");
+            tracing::warn!(error = %Causes(&error), "no authorities to trust: callbacks to https will fail");
             build().tls_certs_only([]).build()
         });
         let timeout = settings.timeout();

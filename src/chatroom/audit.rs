@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, Row as _};
 use time::{Date, OffsetDateTime, Time};
+use tokio::time::{Instant, sleep};
 
 use super::events::{self, CLIENT, Event};
 use super::{Db, is_room_id, is_username};
@@ -16,6 +18,10 @@ use crate::error::Error;
 
 /// How many entries of an index are looked at for one page.
 const WINDOW: i64 = 10_000;
+
+/// How long an export waits for transactions that were running when it began, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Which events of an app are asked for: those that fit all that is named.
 #[derive(Debug, Clone)]
@@ -119,14 +125,35 @@ impl Span {
         }
     }
 
-    /// As much of it as lies in the past, by the database's clock.
+    /// As much of it as lies in the past, by the database's clock. Comes back when nothing is added to that any more: an
+    /// event has the moment at which it was written, but is there only when its transaction has ended.
     pub async fn until_now(mut self, db: &Db) -> Result<Self, Error> {
-        let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(db.pool()).await?;
+        let now = sqlx::query_scalar!(r#"select statement_timestamp() as "now!""#).fetch_one(db.pool()).await?;
+        let deadline = Instant::now() + PATIENCE;
+        while is_being_written(db, now).await? {
+            if Instant::now() > deadline {
+                return Err(Error::Unavailable("a transaction that began before the export is still running".into()));
+            }
+            sleep(PAUSE).await;
+        }
         if self.to.moment > now {
             self.to = Place::at(now);
         }
         Ok(self)
     }
+}
+
+/// Whether a transaction of this database that began before a moment, and writes, is still running.
+async fn is_being_written(db: &Db, moment: OffsetDateTime) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (
+               select from pg_stat_activity
+               where datname = current_database() and backend_xid is not null and xact_start <= $1
+           ) as "any!""#,
+        moment,
+    )
+    .fetch_one(db.pool())
+    .await?)
 }
 
 /// A way through an index: its entries for a filter, those of them within a span, and its order from either end.

@@ -150,7 +150,7 @@ async fn upsert(change: &mut Change, users: &[String], ends_at: OffsetDateTime, 
     )
     .fetch_all(connection)
     .await?;
-    if limit > 0 {
+    if limit > 0 && changed.iter().any(|row| row.former.is_none()) {
         let number = sqlx::query_scalar!(
             r#"select count(*) as "count!" from (
                    select from blocks where app = $1 and chatroom = $2 and ends_at > statement_timestamp() limit $3

@@ -174,14 +174,18 @@ pub async fn update(db: &Db, app: i32, id: Uuid, wanted: &Changes<'_>) -> Result
     if changed.rows_affected() == 0 {
         return Err(not_found(id));
     }
+    // Whoever is just sending to where it went before loses the claim: that attempt says nothing about the rule any more.
+    let is_elsewhere = wanted.url.is_some() || wanted.sealed.is_some();
     sqlx::query!(
         "with waiting as (
-             select chatroom from callback_lines where rule = $1 and next_at > now() and claim is null
+             select chatroom from callback_lines where rule = $1 and next_at > now() and (claim is null or $3)
              order by next_at limit $2 for no key update skip locked
          )
-         update callback_lines line set next_at = now() from waiting where line.rule = $1 and line.chatroom = waiting.chatroom",
+         update callback_lines line set next_at = now(), claim = null
+         from waiting where line.rule = $1 and line.chatroom = waiting.chatroom",
         id,
         TRIED_ANEW,
+        is_elsewhere,
     )
     .execute(db.pool())
     .await?;

@@ -181,7 +181,7 @@ async fn write_back(change: &mut Change) -> Result<(), Error> {
     sqlx::query!(
         "update chatrooms
          set owner = $3, maxusers = $4, member_count = $5, mute_all = $6, mute_reason = $7, last_seq = $8, last_event = $9,
-             last_xact = $10, deleted_at = case when $11 then now() end, deleted_by = case when $11 then $12 end,
+             last_xact = $10, deleted_at = case when $11 then statement_timestamp() end, deleted_by = case when $11 then $12 end,
              deleted_reason = case when $11 then $13 end
          where app = $1 and id = $2",
         key.app,

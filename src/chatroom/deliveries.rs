@@ -46,7 +46,7 @@ pub enum Next {
     Nothing,
     /// The rule was paused: the line is to be given [back](give_back).
     Paused,
-    /// The rule is deleted, or the claim lost: nothing of it is ours any more.
+    /// The rule is deleted, or the claim lost, or lost before a sending could end: nothing of it is ours any more.
     Lost,
 }
 
@@ -102,6 +102,8 @@ pub struct Attempt {
 /// How patient deliveries are.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
+    /// How long a sending may take.
+    pub sending: Duration,
     /// How long a claim holds that is not renewed.
     pub lease: Duration,
     /// How long after the first attempt failures are tried again.
@@ -159,8 +161,8 @@ pub async fn claim(db: &Db, rule: Uuid, count: usize, lease: Duration) -> Result
     Ok(rows.into_iter().map(|row| Line { rule, chatroom: row.chatroom, claim: row.claim }).collect())
 }
 
-/// What is to be done first on a line.
-pub async fn next(db: &Db, line: &Line) -> Result<Next, Error> {
+/// What is to be done first on a line, for which it must be ours for as long as a sending may take.
+pub async fn next(db: &Db, line: &Line, sending: Duration) -> Result<Next, Error> {
     let row = sqlx::query!(
         r#"
         select rule.paused, rule.url, rule.secret, apps.org || '#' || apps.name as "appkey!",
@@ -176,11 +178,12 @@ pub async fn next(db: &Db, line: &Line) -> Result<Next, Error> {
             order by n, id limit 1
         ) first on true
         left join events event on event.app = first.app and event.chatroom = $2 and event.n = first.n
-        where line.rule = $1 and line.chatroom = $2 and line.claim = $3
+        where line.rule = $1 and line.chatroom = $2 and line.claim = $3 and line.next_at > now() + make_interval(secs => $4)
         "#,
         line.rule,
         line.chatroom,
         line.claim,
+        sending.as_secs_f64(),
     )
     .fetch_optional(db.pool())
     .await?;

@@ -14,7 +14,7 @@ use super::change::{Change, change};
 use super::events::{Actor, Kind};
 use super::users::User;
 use super::{Db, Names, RoomKey, blocks, members, mutes, super_admins};
-use crate::error::Error;
+use crate::error::{Causes, Error};
 
 /// A user who was deleted but whom some rooms still know. Names are given away again, so the UUID belongs to it.
 pub struct Gone {
@@ -63,8 +63,8 @@ pub async fn delete(db: &Db, app: i32, actor: &Actor, names: &Names) -> Result<V
         match forget(db, &gone, &effort).await {
             Ok(rooms) => effort.rooms -= rooms,
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "deleted users are still in some rooms; the background task goes on");
+                let error = Causes(&error);
+                tracing::warn!(%error, "deleted users are still in some rooms; the background task goes on");
                 break;
             }
         }

@@ -37,6 +37,9 @@ impl FromStr for Position {
     }
 }
 
+/// The most events that one reading looks at for those of the kinds asked for.
+const WINDOW: i64 = 10_000;
+
 /// Events of a room.
 pub struct RoomPage {
     /// By their numbers.
@@ -45,11 +48,32 @@ pub struct RoomPage {
     pub oldest: i64,
     /// The number of the last event.
     pub last: i64,
+    /// The number of the last event that was looked at, if any was.
+    seen: Option<i64>,
 }
 
 /// Reads up to `limit` events of a room behind the number `since`, or from the oldest that is kept; of certain `kinds`
-/// only, if any are named.
+/// only, if any are named: then it passes over the others, window by window.
 pub async fn of_room(
+    db: &Db,
+    key: &RoomKey,
+    since: Option<i64>,
+    limit: i64,
+    kinds: Option<&[String]>,
+) -> Result<RoomPage, Error> {
+    let mut page = window_of_room(db, key, since, limit, kinds).await?;
+    while let (Some(seen), true) = (page.seen.filter(|seen| *seen < page.last), kinds.is_some()) {
+        let wanted = limit - i64::try_from(page.events.len()).unwrap_or(limit);
+        if wanted <= 0 {
+            break;
+        }
+        let next = window_of_room(db, key, Some(seen), wanted, kinds).await?;
+        page = RoomPage { events: [page.events, next.events].concat(), ..next };
+    }
+    Ok(page)
+}
+
+async fn window_of_room(
     db: &Db,
     key: &RoomKey,
     since: Option<i64>,
@@ -58,16 +82,20 @@ pub async fn of_room(
 ) -> Result<RoomPage, Error> {
     let rows = sqlx::query!(
         r#"
+        with seen as materialized (
+            select n, kind, users, before::text, after::text, actor, reason, happened_at from events
+            where app = $1 and chatroom = $2 and n > $3 order by n limit $6
+        )
         select last_event, coalesce(
                    (select n from events where app = $1 and chatroom = $2 order by n limit 1), last_event + 1
                ) as "oldest!",
+               (select max(n) from seen) as seen,
                n as "n?", kind as "kind?", users as "users?", before, after, actor as "actor?", reason as "reason?",
                happened_at as "happened_at?"
-        from chatrooms left join lateral (
-            select n, kind, users, before::text, after::text, actor, reason, happened_at from events
-            where app = $1 and chatroom = $2 and n > $3 and ($4::text[] is null or kind = any($4))
-            order by n limit $5
-        ) page on true
+        from chatrooms
+        left join lateral (
+            select * from seen where $4::text[] is null or kind = any($4) order by n limit $5
+        ) wanted on true
         where app = $1 and id = $2 and deleted_at is null
         order by n
         "#,
@@ -76,11 +104,12 @@ pub async fn of_room(
         since.unwrap_or(0),
         kinds,
         limit,
+        if kinds.is_some() { WINDOW } else { limit },
     )
     .fetch_all(db.pool())
     .await?;
     let Some(first) = rows.first() else { return Err(key.not_found()) };
-    let (oldest, last) = (first.oldest, first.last_event);
+    let (oldest, last, seen) = (first.oldest, first.last_event, first.seen);
     if since.is_some_and(|since| since < oldest - 1) {
         return Err(Error::EventsGone { oldest: oldest.to_string() });
     }
@@ -97,7 +126,7 @@ pub async fn of_room(
             happened_at: row.happened_at?,
         }))
     });
-    Ok(RoomPage { events: events.collect(), oldest, last })
+    Ok(RoomPage { events: events.collect(), oldest, last, seen })
 }
 
 /// An event with its place in a feed.
@@ -143,13 +172,14 @@ pub struct AppPage {
     pub last: Position,
 }
 
-/// The most events that one reading looks at for those of the kinds asked for.
-const WINDOW: i64 = 10_000;
-
 /// Reads up to `limit` events of an app behind `since`, or from the oldest that is kept; of certain `kinds` only, if any
 /// are named. Those of transactions that are still running, and all behind them, are not told yet.
 pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kinds: Option<&[String]>) -> Result<AppPage, Error> {
-    let start = since.cloned().unwrap_or_default();
+    // Before the page for those who begin with it, and afterwards for all: what is there then was there all the time.
+    let start = match since {
+        Some(since) => since.clone(),
+        None => ends_of_app(db, app).await?.oldest,
+    };
     let rows = sqlx::query_as!(
         Entry,
         r#"
@@ -181,16 +211,15 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
     .fetch_all(db.pool())
     .await?;
     let (events, furthest): (Vec<Entry>, Vec<Entry>) = rows.into_iter().partition(|entry| entry.place == 1);
-    let end = furthest.into_iter().next().map_or(start, |entry| Told::from(entry).position);
+    let end = furthest.into_iter().next().map_or_else(|| start.clone(), |entry| Told::from(entry).position);
     let events: Vec<Told> = events.into_iter().map(Told::from).collect();
 
     // A full page ends with its last event, though more were looked at.
     let is_full = i64::try_from(events.len()).is_ok_and(|number| number == limit);
     let next = events.last().filter(|_| is_full).map_or(end, |told| told.position.clone());
 
-    // Afterwards: what is there now was there when the page was read.
     let ends = ends_of_app(db, app).await?;
-    if since.is_some_and(|since| *since < ends.oldest) {
+    if start < ends.oldest {
         return Err(Error::EventsGone { oldest: "the cursor in oldest".into() });
     }
     Ok(AppPage { events, next, oldest: ends.oldest, last: ends.last })
@@ -224,9 +253,10 @@ pub async fn ends_of_app(db: &Db, app: i32) -> Result<Ends, Error> {
     let oldest = Position { xact: row.gone_xact, chatroom: row.gone_chatroom, n: row.gone_n };
     let last = match (row.xact, row.chatroom, row.n) {
         (Some(xact), Some(chatroom), Some(n)) => Position { xact, chatroom, n },
-        _ => oldest.clone(),
+        _ => Position::default(),
     };
-    Ok(Ends { oldest, last })
+    // Events that wait for their delivery are kept longer than later ones of other rooms: the feed begins behind them.
+    Ok(Ends { last: last.max(oldest.clone()), oldest })
 }
 
 /// What is followed: a room, or the feed of an app.

@@ -71,11 +71,12 @@ pub async fn apps_with_old_events(db: &Db, terms: Terms) -> Result<Vec<i32>, Err
 /// Looks at some old events of an app, behind a place, and takes away those that nothing holds back: about `batch` rows,
 /// the names that occur in events counted. One instance at a time, so that no other leaves a gap for a moment.
 pub async fn prune(db: &Db, app: i32, after: &Place, terms: Terms, batch: i64) -> Result<Look, Error> {
+    // By itself: whoever makes deliveries holds theirs while they wait for others, and must not wait for us.
+    give_up(db, app, after, terms, batch).await?;
     db.transact(async |connection| {
         if !take_turn(connection, app).await? {
             return Ok(Look::default());
         }
-        give_up(connection, app, after, terms, batch).await?;
         let mut looked = look(connection, app, after, terms, batch).await?;
         let next = looked.last().map(|old| Place { happened_at: old.happened_at, chatroom: old.chatroom.clone(), n: old.n });
         looked.retain(|old| old.goes);
@@ -98,8 +99,8 @@ async fn take_turn(connection: &mut PgConnection, app: i32) -> Result<bool, Erro
 }
 
 /// Gives up on deliveries whose events are too old even for those that wait.
-async fn give_up(connection: &mut PgConnection, app: i32, after: &Place, terms: Terms, batch: i64) -> Result<(), Error> {
-    sqlx::query!(
+async fn give_up(db: &Db, app: i32, after: &Place, terms: Terms, batch: i64) -> Result<(), Error> {
+    let dead = sqlx::query!(
         "update deliveries set state = 'dead', ended_at = now() where id = any(array(
              select late.id from (
                  select chatroom, n from events
@@ -119,8 +120,12 @@ async fn give_up(connection: &mut PgConnection, app: i32, after: &Place, terms: 
         after.n,
         batch,
     )
-    .execute(connection)
-    .await?;
+    .execute(db.pool())
+    .await?
+    .rows_affected();
+    if dead > 0 {
+        tracing::warn!(app, deliveries = dead, "gave up callbacks whose events are too old to be kept");
+    }
     Ok(())
 }
 

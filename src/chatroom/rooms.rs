@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::change::{Change, change};
 use super::events::{self, Actor, Kind, Last, NewEvent};
 use super::{Db, Names, RoomKey, admins, blocks, endings, members, mutes, users, whitelist};
-use crate::error::Error;
+use crate::error::{Causes, Error};
 
 /// A room to be made.
 pub struct NewRoom {
@@ -140,12 +140,23 @@ async fn write_creation(connection: &mut PgConnection, key: &RoomKey, actor: &Ac
         let event = NewEvent::new(kind, actor).users(people).counting(members);
         events.push(if kind == Kind::Create { event.after(room.fields()) } else { event });
     }
-    // In a statement of its own: the insertion may have waited for the end of the former room, and not seen it.
-    let former =
-        sqlx::query!("delete from retired_rooms where app = $1 and id = $2 returning last_event, last_xact", key.app, key.id())
-            .fetch_optional(&mut *connection)
-            .await?;
-    let last = former.map_or(Last::default(), |former| Last { n: former.last_event, xact: former.last_xact });
+    // In a statement of its own: the insertion may have waited for the end of the former room, and not seen it. An earlier
+    // version of this service, in the middle of an upgrade, removes rooms without a word about their events.
+    let former = sqlx::query_as!(
+        Last,
+        r#"
+        with retired as (delete from retired_rooms where app = $1 and id = $2 returning last_event, last_xact)
+        select last_event as "n!", last_xact as "xact!" from retired
+        union all
+        (select n, xact from events where app = $1 and chatroom = $2 order by n desc limit 1)
+        order by 1 desc limit 1
+        "#,
+        key.app,
+        key.id(),
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let last = former.unwrap_or_default();
     let last = events::append(&mut *connection, key, last, &events).await?;
     set_last(connection, key, last).await
 }
@@ -308,7 +319,7 @@ pub async fn delete(db: &Db, key: &RoomKey, actor: &Actor) -> Result<(), Error> 
     })
     .await?;
     if let Err(error) = purge(db, key, PURGE_ON_DELETE).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "a deleted room is still there; the background task goes on");
+        tracing::warn!(error = %Causes(&error), "a deleted room is still there; the background task goes on");
     }
     Ok(())
 }

@@ -609,6 +609,10 @@ async fn what_was_sent_is_sent_again_on_demand_by_numbers_and_by_moments() {
     happen(&app, "r2", 3).await;
     let id = rule(&app, &receiver.url("/"), &["JOIN"]).await;
     let path = format!("/callbacks/rules/{id}/replay");
+    for beyond in [i64::MIN, -210_866_803_200_001, i64::MAX] {
+        let nothing = app.post_json(&path, json!({"from_ms": beyond, "to_ms": beyond})).await;
+        assert_eq!(nothing.json()["data"], json!({"events": 0}), "{beyond}");
+    }
     let replayed = app.post_json(&path, json!({"room": "r1", "from": 3, "to": 5})).await;
     assert_eq!(replayed.json()["data"], json!({"events": 3}));
     receiver.has(3).await;
@@ -779,10 +783,11 @@ async fn a_failed_delivery_rests_ever_longer_up_to_an_hour() {
     happen(&app, "r1", 1).await;
     let db = Db::new(app.db.clone());
     let attempt = Attempt { succeeded: false, status: Some(500), latency: Duration::from_millis(7) };
-    let patience = Patience { lease: Duration::from_mins(1), give_up_after: Duration::from_hours(1) };
+    let patience =
+        Patience { sending: Duration::from_secs(1), lease: Duration::from_mins(1), give_up_after: Duration::from_hours(1) };
     for failures in 0..20_i32 {
         let line = deliveries::claim(&db, id, 1, patience.lease).await.expect("claimed").remove(0);
-        let Next::Paused = deliveries::next(&db, &line).await.expect("asked") else { panic!("it is paused") };
+        let Next::Paused = deliveries::next(&db, &line, patience.sending).await.expect("asked") else { panic!("it is paused") };
         let delivery: i64 =
             sqlx::query_scalar("select id from deliveries where rule = $1").bind(id).fetch_one(&app.db).await.expect("one");
         assert_eq!(deliveries::settle(&db, &line, delivery, &attempt, &patience).await.expect("settled"), Settled::Waits);

@@ -544,3 +544,91 @@ async fn a_database_that_was_restored_elsewhere_counts_on_from_its_events() {
     migrations::run(&url).await.expect("migrated");
     assert_eq!(offset().await, before, "once");
 }
+
+#[tokio::test]
+async fn every_place_that_the_feed_of_an_app_hands_out_leads_on_though_older_events_are_kept_elsewhere() {
+    let (_instance, app) = without_expiry().await;
+    app.users(&["ann", "bob"]).await;
+    let (held, free) = (app.room("ann", &[]).await, app.room("ann", &[]).await);
+    sqlx::query(
+        "with gone as (delete from events where app = $1 and chatroom = $2 returning xact, chatroom, n)
+         update apps set (gone_xact, gone_chatroom, gone_n) = (select xact, chatroom, n from gone) where id = $1",
+    )
+    .bind(app.app.id)
+    .bind(&free)
+    .execute(&app.db)
+    .await
+    .expect("deleted");
+    assert_eq!(of_room(&app, &held).await.len(), 1, "held back");
+    let page = app.get("/events").await.json();
+    assert_eq!((&page["count"], &page["next"], &page["last"]), (&json!(0), &page["oldest"], &page["oldest"]));
+    let stream = app.request(Method::GET, "/events").header("Accept", "text/event-stream");
+    let mut stream = stream.send().await.expect("an answer");
+    app.post(&format!("/chatrooms/{free}/users/bob")).await;
+    let next = page["next"].as_str().expect("a cursor");
+    assert_eq!(kinds(&events(&app, &format!("/events?since={next}")).await), ["2 JOIN/DIRECT bob"]);
+    let mut read = String::new();
+    while !read.contains("JOIN/DIRECT") {
+        read += std::str::from_utf8(&stream.chunk().await.expect("a stream").expect("not at its end")).expect("UTF-8");
+    }
+}
+
+#[tokio::test]
+async fn a_mute_that_ends_while_the_deletion_of_its_room_waits_has_ended_by_itself() {
+    let (_instance, app) = without_expiry().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    mute(&app, &room, &["bob"], 200).await;
+    let mut busy = app.db.begin().await.expect("a transaction");
+    sqlx::query("select from chatrooms where id = $1 for update").bind(&room).fetch_one(&mut *busy).await.expect("a lock");
+    let path = format!("/chatrooms/{room}");
+    let (deleted, ()) = tokio::join!(app.delete(&path), async {
+        let speaks = async || app.get(&format!("/chatrooms/{room}/users/bob/speak")).await.json()["data"]["allowed"] == true;
+        eventually("the mute has ended", speaks).await;
+        busy.rollback().await.expect("unlocked");
+    });
+    assert_eq!(deleted.status, 200);
+    assert_eq!(
+        kinds(&of_app(&app, 5).await),
+        ["1 CREATE ann,bob", "2 MUTE/ADD bob", "3 MUTE/EXPIRE bob", "4 LEAVE/DELETE bob,ann", "5 DELETE"]
+    );
+}
+
+#[tokio::test]
+async fn a_kind_is_found_however_many_others_lie_between() {
+    let (_instance, app) = without_expiry().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    sqlx::query(
+        "insert into events (app, chatroom, n, kind, users, actor, happened_at, xact)
+         select $1, $2, n, case when n in (2, 10001, 10002, 25000) then 'MUTE/REMOVE' else 'UPDATE/INFO' end, '{}', 'x', now(), 1
+         from generate_series(2, 25000) n",
+    )
+    .bind(app.app.id)
+    .bind(&room)
+    .execute(&app.db)
+    .await
+    .expect("written");
+    sqlx::query("update chatrooms set last_event = 25000 where id = $1").bind(&room).execute(&app.db).await.expect("counted");
+    let read = async |query: &str| kinds(&events(&app, &format!("/chatrooms/{room}/events?kind={query}")).await);
+    assert_eq!(read("MUTE").await, ["2 MUTE/REMOVE", "10001 MUTE/REMOVE", "10002 MUTE/REMOVE", "25000 MUTE/REMOVE"]);
+    assert_eq!(read("MUTE&limit=2").await, ["2 MUTE/REMOVE", "10001 MUTE/REMOVE"]);
+    assert_eq!(read("MUTE&since=10001&limit=1").await, ["10002 MUTE/REMOVE"]);
+    assert_eq!(read("DELETE").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_operator_that_cannot_be_changes_nothing_that_is_not_told_either() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &[]).await;
+    for (method, path, body) in [
+        (Method::POST, "/users".to_owned(), r#"{"username":"bob","password":"x"}"#),
+        (Method::PUT, "/users/ann".to_owned(), r#"{"nickname":"Ann"}"#),
+        (Method::GET, "/users/ann/disconnect".to_owned(), ""),
+        (Method::PUT, format!("/metadata/chatroom/{room}/user/ann"), r#"{"metaData":{"k":"v"}}"#),
+        (Method::POST, "/callbacks/rules".to_owned(), r#"{"url":"https://example.com/","secret":"s"}"#),
+    ] {
+        let request = app.request(method, &path).header("X-Operator", "@system").body(body);
+        app.send(request).await.fails_parameter("X-Operator is invalid");
+    }
+    app.get("/users/bob").await.fails(404, "service_resource_not_found", "UserNotFoundException", "Service resource not found");
+    assert_eq!(app.get("/callbacks/rules").await.json()["count"], 0);
+}

@@ -460,3 +460,14 @@ async fn a_call_that_is_under_way_is_waited_for_but_not_for_ever() {
     assert_eq!((first.status, first.replayed), (200, false));
     assert_eq!(second, first.again(), "who waits is answered as soon as there is an answer");
 }
+
+#[tokio::test]
+async fn a_question_with_a_key_is_answered_anew() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    let ask = async || post(&app, "k", &format!("/chatrooms/{room}/speak"), r#"{"usernames":["bob"]}"#).await;
+    assert!(ask().await.answer().text.contains(r#""layer":"member""#));
+    app.post_json(&format!("/chatrooms/{room}/mute"), json!({"usernames": ["bob"], "mute_duration": -1})).await;
+    let seen = ask().await;
+    assert!(!seen.replayed && seen.answer().text.contains(r#""layer":"muted""#));
+}

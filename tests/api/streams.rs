@@ -187,6 +187,39 @@ async fn a_stream_of_a_room_ends_with_the_room() {
 }
 
 #[tokio::test]
+async fn a_stream_of_a_room_ends_with_the_room_also_if_that_is_not_asked_for() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &[]).await;
+    let mut stream = Stream::open(&app, &format!("/chatrooms/{room}/events?kind=JOIN"), None).await;
+    app.delete(&format!("/chatrooms/{room}")).await;
+    assert!(stream.event().await.is_none());
+}
+
+#[tokio::test]
+async fn a_place_that_nobody_can_have_seen_is_the_present_one() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &[]).await;
+    app.users(&["bob"]).await;
+    let mut stream = Stream::open(&app, &format!("/chatrooms/{room}/events"), Some("99999")).await;
+    join(&app, &room, "bob").await;
+    assert_eq!(stream.numbers(1).await, [2]);
+}
+
+#[tokio::test]
+async fn only_who_asks_for_a_stream_by_its_name_gets_one() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &[]).await;
+    let ask = |accept: &str| app.request(Method::GET, &format!("/chatrooms/{room}/events")).header("Accept", accept);
+    for accept in ["*/*", "text/*", "text/event-streamx", "text/event-stream;q=0", "application/json"] {
+        assert_eq!(app.send(ask(accept)).await.json()["count"], 1, "{accept}");
+    }
+    for accept in ["text/event-stream", "TEXT/Event-Stream", "application/json;q=0.5, text/event-stream"] {
+        let answer = ask(accept).send().await.expect("an answer");
+        assert_eq!(answer.headers()["content-type"], "text/event-stream", "{accept}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_its_token_and_with_the_service() {
     let (instance, app) = alone(|_| {}).await;
     let room = app.room_with("ann", &[]).await;

@@ -1,28 +1,21 @@
 -- Nothing happens unseen: every change of a room is an event, written in the same transaction.
 --
--- Safe on a live, large database: new columns have constant defaults, so no table is rewritten, and the indexes on an
--- old table hold none of its rows yet.
+-- Safe on a live, large database: new columns have constant defaults, so no table is rewritten. Whoever holds a table for
+-- long makes this fail rather than everybody else wait behind it: run it again then.
+set lock_timeout = '5s';
 
 -- Numbers of events are counted on the row of the room, as everything is that its lock protects.
+alter table users
+    add column deleted_by     text,
+    add column deleted_reason text;
+alter table mutes
+    add column reason text;
 alter table chatrooms
     add column last_event     bigint not null default 0,  -- the number of the room's last event
     add column last_xact      bigint not null default 0,  -- its place in the feed of the app; see events
     add column mute_reason    text,                       -- why the whole room is muted
     add column deleted_by     text,                       -- who deleted it, and why: its last events say so
     add column deleted_reason text;
-alter table users
-    add column deleted_by     text,
-    add column deleted_reason text;
-alter table mutes
-    add column reason text;
-
--- Blocks may end. One without an end ends at 2117-01-01 00:00 +08:00, as mutes do; `ends_at` is the truth, whether or
--- not the row has been swept since.
-alter table blocks
-    add column ends_at timestamptz not null default '2117-01-01 00:00:00+08',
-    add column reason  text;
-create index blocks_by_end on blocks (ends_at) include (app, chatroom) where ends_at < '2117-01-01 00:00:00+08';
-create index blocks_by_room_end on blocks (app, chatroom, ends_at) where ends_at < '2117-01-01 00:00:00+08';
 
 -- What happens to an app as a whole counts as the events of a room without a name.
 --
@@ -153,3 +146,4 @@ alter table events           alter app set (n_distinct = 1), alter chatroom set 
 alter table event_users      alter app set (n_distinct = 1), alter username set (n_distinct = 50);
 alter table deliveries       alter app set (n_distinct = 1), alter chatroom set (n_distinct = 50), alter rule set (n_distinct = 4);
 alter table callback_lines   alter rule set (n_distinct = 4);
+reset lock_timeout;
