@@ -6,14 +6,16 @@
 //! does not find.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::ready;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::chatroom::endings::{self, Ended};
-use crate::chatroom::{Db, rooms};
+use crate::chatroom::{Db, RoomKey, rooms};
 use crate::config::Sweep;
 use crate::error::{Causes, Error};
 
@@ -44,47 +46,15 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
         let mut due = endings::due(db, batch.into()).await?;
         metrics::gauge!("roomward_expiry_lag_seconds").set(due.lag.as_secs_f64());
         let rooms = due.rooms.len();
-        if rooms == 0 {
+        if rooms == 0 || stop.is_cancelled() {
             return Ok(swept);
         }
         // Each instance begins elsewhere, so that they meet less.
         due.rooms.rotate_left(usize::try_from(RandomState::new().hash_one(()) >> 1).unwrap_or(0) % rooms);
         let mut round = Round::default();
-        let mut busy = Vec::new();
-        // Half of the connections at most: commits that come together cost little more than one, and calls need some, too.
-        let at_once = (db.pool().options().get_max_connections() / 2).max(1) as usize;
-        let sweep = async |room| {
-            let swept = if stop.is_cancelled() { Ok(None) } else { endings::sweep(db, &room, batch.into(), false).await };
-            (swept, room)
-        };
-        let mut sweeps = stream::iter(due.rooms).map(sweep).buffer_unordered(at_once);
-        while let Some((swept, room)) = sweeps.next().await {
-            match swept {
-                Ok(None) => busy.push(room),
-                swept => round.add(swept.map(Option::unwrap_or_default)),
-            }
-        }
-        drop(sweeps);
-        let wait = async |room| {
-            let sweep = async {
-                match endings::sweep(db, &room, batch.into(), true).await {
-                    // A deleted room: its rows go with the rest of it, and must not stand in the way of the others.
-                    Err(Error::RoomNotFound { .. }) => rooms::purge(db, &room, batch.into()).await.map(Swept::Purged),
-                    swept => swept.map(|ended| Swept::Ended(ended.unwrap_or_default())),
-                }
-            };
-            let sweep = async { if stop.is_cancelled() { Ok(Swept::Ended(Ended::default())) } else { sweep.await } };
-            timeout(PATIENCE, sweep).await.unwrap_or_else(|_| Err(Error::Unavailable("a room is locked for long".into())))
-        };
-        let mut waits = stream::iter(busy).map(wait).buffer_unordered(at_once);
-        while let Some(swept) = waits.next().await {
-            match swept {
-                Ok(Swept::Ended(ended)) => round.add(Ok(ended)),
-                Ok(Swept::Purged(rows)) => round.purged += rows,
-                Err(error) => round.failure = Some(error),
-            }
-        }
-        drop(waits);
+        let busy = round.sweep_free(db, due.rooms, batch.into(), stop).await;
+        round.sweep_busy(db, busy, batch.into(), stop).await;
+
         swept += round.ended();
         metrics::counter!("roomward_expired_mutes_total").increment(round.mutes);
         metrics::counter!("roomward_expired_blocks_total").increment(round.blocks);
@@ -102,10 +72,10 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
     }
 }
 
-/// What came of waiting for a room.
-enum Swept {
-    Ended(Ended),
-    Purged(u64),
+/// How many rooms are swept at once: half of the connections at most. Commits that come together cost little more than
+/// one, and calls need some, too.
+fn at_once(db: &Db) -> usize {
+    (db.pool().options().get_max_connections() / 2).max(1) as usize
 }
 
 /// What came of one look at the rooms.
@@ -113,7 +83,9 @@ enum Swept {
 struct Round {
     mutes: u64,
     blocks: u64,
+    /// Rows of deleted rooms.
     purged: u64,
+    /// The last one; it is told at the end of the round.
     failure: Option<Error>,
 }
 
@@ -122,14 +94,47 @@ impl Round {
         self.mutes + self.blocks
     }
 
-    /// Adds what was taken away; a failure is kept for the end of the round.
-    fn add(&mut self, swept: Result<Ended, Error>) {
-        match swept {
-            Ok(ended) => {
-                self.mutes += ended.mutes as u64;
-                self.blocks += ended.blocks as u64;
+    /// Sweeps those rooms that nobody is changing, and returns the others.
+    async fn sweep_free(&mut self, db: &Db, rooms: Vec<RoomKey>, batch: i64, stop: &CancellationToken) -> Vec<RoomKey> {
+        let sweep = async |room| (endings::sweep(db, &room, batch, false).await, room);
+        let mut sweeps =
+            pin!(stream::iter(rooms).take_while(|_| ready(!stop.is_cancelled())).map(sweep).buffer_unordered(at_once(db)));
+        let mut busy = Vec::new();
+        while let Some((swept, room)) = sweeps.next().await {
+            match swept {
+                Ok(Some(ended)) => self.add(ended),
+                Ok(None) => busy.push(room),
+                Err(error) => self.failure = Some(error),
             }
-            Err(error) => self.failure = Some(error),
         }
+        busy
+    }
+
+    /// Sweeps rooms that somebody is changing: waits for each, but not for long.
+    async fn sweep_busy(&mut self, db: &Db, rooms: Vec<RoomKey>, batch: i64, stop: &CancellationToken) {
+        let sweep = async |room| (timeout(PATIENCE, endings::sweep(db, &room, batch, true)).await, room);
+        let mut sweeps =
+            pin!(stream::iter(rooms).take_while(|_| ready(!stop.is_cancelled())).map(sweep).buffer_unordered(at_once(db)));
+        let mut deleted = Vec::new();
+        while let Some((swept, room)) = sweeps.next().await {
+            match swept {
+                Ok(Ok(ended)) => self.add(ended.unwrap_or_default()),
+                Ok(Err(Error::RoomNotFound { .. })) => deleted.push(room),
+                Ok(Err(error)) => self.failure = Some(error),
+                Err(_) => self.failure = Some(Error::Unavailable("somebody keeps a room locked".into())),
+            }
+        }
+        // Their rows go with the rest of them, and must not stand in the way of the others.
+        for room in deleted {
+            match rooms::purge(db, &room, batch).await {
+                Ok(rows) => self.purged += rows,
+                Err(error) => self.failure = Some(error),
+            }
+        }
+    }
+
+    fn add(&mut self, ended: Ended) {
+        self.mutes += ended.mutes as u64;
+        self.blocks += ended.blocks as u64;
     }
 }
