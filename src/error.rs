@@ -204,6 +204,11 @@ impl Error {
         Row { status, error, exception }
     }
 
+    /// What was sent cannot be used.
+    pub fn invalid(what: &str) -> Self {
+        Self::InvalidParameter(format!("{what} is invalid"))
+    }
+
     /// A field that the call needs is not there.
     pub fn missing(field: &str) -> Self {
         Self::InvalidParameter(format!("{field} must be provided"))

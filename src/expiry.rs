@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::chatroom::endings::{self, Ended};
-use crate::chatroom::{Db, RoomKey, rooms};
+use crate::chatroom::{Db, RoomKey, removals};
 use crate::config::Sweep;
 use crate::error::{Causes, Error};
 
@@ -126,7 +126,7 @@ impl Round {
         }
         // Their rows go with the rest of them, and must not stand in the way of the others.
         for room in deleted {
-            match rooms::purge(db, &room, batch).await {
+            match removals::purge(db, &room, batch).await {
                 Ok(rows) => self.purged += rows,
                 Err(error) => self.failure = Some(error),
             }

@@ -17,7 +17,6 @@ use roomward::server::Service;
 use roomward::{migrations, telemetry};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgPoolOptions;
-use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
@@ -319,7 +318,7 @@ async fn callback(settings: &Settings, command: CallbackCommand) -> Result<ExitC
         CallbackCommand::Test(rule) => {
             let app = find(&db, &rule.app).await?;
             let target = callbacks::target(&db, app.id, rule.id).await?;
-            let outcome = sender()?.test(&format!("{}#{}", app.org, app.name), rule.id, &target).await?;
+            let outcome = sender()?.test(&app.key(), rule.id, &target).await?;
             let answer = outcome.answer.map_or_else(|why| why.to_string(), |status| format!("status {status}"));
             println!("{answer} after {} ms", outcome.latency.as_millis());
             return Ok(if outcome.attempt().succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -329,12 +328,11 @@ async fn callback(settings: &Settings, command: CallbackCommand) -> Result<ExitC
         CallbackCommand::Delete(rule) => callbacks::delete(&db, find(&db, &rule.app).await?.id, rule.id).await?,
         CallbackCommand::Replay { rule, room, from, to, from_ms, to_ms } => {
             let app = find(&db, &rule.app).await?.id;
-            let moment = |ms: Option<i64>| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms.unwrap_or(0)) * 1_000_000);
             let range = match room {
                 Some(room) => {
                     Range::Numbers { room: RoomKey::new(app, room), from: from.unwrap_or(0), to: to.unwrap_or(i64::MAX) }
                 }
-                None => Range::Times { from: moment(from_ms)?, to: moment(to_ms)? },
+                None => Range::between_ms(from_ms.unwrap_or(0), to_ms.unwrap_or(0)),
             };
             println!("{} events", replays::replay(&db, app, rule.id, &range).await?);
         }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::chatroom::departures::{self, Effort};
-use crate::chatroom::{Db, rooms};
+use crate::chatroom::{Db, removals};
 use crate::config::Sweep;
 use crate::error::{Causes, Error};
 
@@ -45,7 +45,7 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
             }
         };
         let before = removed;
-        let rooms = rooms::deleted(db, FOUND_AT_ONCE).await?;
+        let rooms = removals::deleted(db, FOUND_AT_ONCE).await?;
         let users = departures::deleted(db, FOUND_AT_ONCE).await?;
         for user in &users {
             if stop.is_cancelled() {
@@ -59,7 +59,7 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
                 if stop.is_cancelled() {
                     return Ok(removed);
                 }
-                let rows = count(rooms::purge(db, room, batch.into()).await);
+                let rows = count(removals::purge(db, room, batch.into()).await);
                 removed += rows;
                 if rows == 0 {
                     break;

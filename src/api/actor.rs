@@ -19,7 +19,7 @@ impl Call {
         let headers = self.http().headers();
         let name = text(headers, "X-Operator", MAX_OPERATOR)?;
         if name.as_deref().is_some_and(|name| name.starts_with('@')) {
-            return Err(invalid("X-Operator"));
+            return Err(Error::invalid("X-Operator"));
         }
         let reason = text(headers, "X-Audit-Reason", MAX_REASON)?;
         Ok(Actor { name: name.map_or(Actor::client().name, Into::into), reason })
@@ -34,13 +34,9 @@ fn text(headers: &HeaderMap, name: &str, max_characters: usize) -> Result<Option
         .split(|byte| *byte == b'%')
         .skip(1)
         .all(|rest| matches!(rest, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit()));
-    let text = percent_decode(bytes).decode_utf8().ok().filter(|_| escapes_are_whole).ok_or_else(|| invalid(name))?;
+    let text = percent_decode(bytes).decode_utf8().ok().filter(|_| escapes_are_whole).ok_or_else(|| Error::invalid(name))?;
     if text.chars().any(char::is_control) || text.chars().count() > max_characters {
-        return Err(invalid(name));
+        return Err(Error::invalid(name));
     }
     Ok((!text.is_empty()).then(|| text.into_owned()))
-}
-
-fn invalid(header: &str) -> Error {
-    Error::InvalidParameter(format!("{header} is invalid"))
 }

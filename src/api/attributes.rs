@@ -99,7 +99,7 @@ async fn set_as(call: Call, forced: bool) -> Result<HttpResponse, Error> {
     let leave = match body.text("autoDelete")? {
         None | Some("DELETE") => true,
         Some("NO_DELETE") => false,
-        Some(_) => return Err(Error::InvalidParameter("autoDelete is invalid".into())),
+        Some(_) => return Err(Error::invalid("autoDelete")),
     };
     bounded(&call, given.len()).await?;
     let mut errors = Vec::new();

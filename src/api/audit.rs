@@ -60,8 +60,7 @@ fn scope(filter: &Filter, span: &Span) -> String {
 fn asked(call: &Call) -> Result<(Filter, Span), Error> {
     let params = call.params();
     let given = |key| params.first(key).filter(|value| !value.is_empty());
-    let invalid = |key| Error::InvalidParameter(format!("{key} is invalid"));
-    let place = |key| given(key).map(|ms| ms.parse().map(Place::at_unix_ms).map_err(|_| invalid(key))).transpose();
+    let place = |key| given(key).map(|ms| ms.parse().map(Place::at_unix_ms).map_err(|_| Error::invalid(key))).transpose();
     let filter = Filter {
         app: call.app.id,
         user: given("user").map(str::to_ascii_lowercase),

@@ -79,13 +79,13 @@ fn asked(body: &Body) -> Result<Asked, Error> {
     let duration_ms = match body.integer("block_duration") {
         Ok(None | Some(-1)) => PERMANENT_MS,
         Ok(Some(duration @ 1..)) => duration,
-        Ok(Some(_)) => return Err(Error::InvalidParameter("block_duration is invalid".into())),
+        Ok(Some(_)) => return Err(Error::invalid("block_duration")),
         Err(_) => return Err(Error::missing("block_duration")),
     };
     let strangers = match body.get("allow_non_member") {
         None => false,
         Some(Value::Bool(allow)) => *allow,
-        Some(_) => return Err(Error::InvalidParameter("allow_non_member is invalid".into())),
+        Some(_) => return Err(Error::invalid("allow_non_member")),
     };
     let beyond = ["block_duration", "allow_non_member"].iter().any(|field| body.get(field).is_some());
     Ok(Asked { duration_ms, strangers, beyond })

@@ -24,7 +24,7 @@ impl Body {
         match self.get(field) {
             None => Ok(None),
             Some(Value::String(text)) if !text.contains('\0') => Ok(Some(text)),
-            Some(_) => Err(Error::InvalidParameter(format!("{field} is invalid"))),
+            Some(_) => Err(Error::invalid(field)),
         }
     }
 
@@ -35,7 +35,7 @@ impl Body {
             Some(Value::String(text)) => text.parse().ok(),
             Some(value) => value.as_i64(),
         };
-        number.map(Some).ok_or_else(|| Error::InvalidParameter(format!("{field} is invalid")))
+        number.map(Some).ok_or_else(|| Error::invalid(field))
     }
 
     /// A list of texts, which must be there; it may be empty.

@@ -172,7 +172,7 @@ impl Call {
     /// The user that the path names, where it may name only one.
     pub fn single_user(&self) -> Result<Names, Error> {
         if self.names_several_users() {
-            return Err(Error::InvalidParameter("username is invalid".into()));
+            return Err(Error::invalid("username"));
         }
         Ok(self.user())
     }

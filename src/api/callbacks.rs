@@ -6,7 +6,6 @@ use actix_web::web::{self, ServiceConfig};
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::at;
@@ -115,7 +114,7 @@ struct Tested {
 async fn test(call: Call) -> Result<Reply<Tested>, Error> {
     let id = rule_id(&call)?;
     let target = callbacks::target(&call.state.db, call.app.id, id).await?;
-    let appkey = format!("{}#{}", call.app.org, call.app.name);
+    let appkey = call.app.key();
     let outcome = call.state.sender.test(&appkey, id, &target).await?;
     let (status, error) = outcome.answer.map_or_else(|why| (0, Some(why.to_string())), |status| (status, None));
     Ok(call.reply(Tested { status, latency: outcome.latency.as_millis(), error }))
@@ -135,7 +134,7 @@ async fn replay(call: Call) -> Result<Reply<Replayed>, Error> {
             Range::Numbers { room, from: needed("from")?, to: body.integer("to")?.unwrap_or(i64::MAX) }
         }
         None if body.get("from_ms").is_none() && body.get("to_ms").is_none() => return Err(Error::missing("room")),
-        None => Range::Times { from: moment(needed("from_ms")?), to: moment(needed("to_ms")?) },
+        None => Range::between_ms(needed("from_ms")?, needed("to_ms")?),
     };
     let events = replays::replay(&call.state.db, call.app.id, id, &range).await?;
     Ok(call.reply(Replayed { events }))
@@ -164,7 +163,7 @@ async fn list_deliveries(call: Call) -> Result<Reply<Vec<Delivery>>, Error> {
     let (rule, params) = (rule_id(&call)?, call.params());
     let states = match params.first("state") {
         None => &STATES[..],
-        Some(state) => STATES.chunks(1).find(|known| known[0] == state).ok_or_else(|| invalid("state"))?,
+        Some(state) => STATES.chunks(1).find(|known| known[0] == state).ok_or_else(|| Error::invalid("state"))?,
     };
     let size = paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT);
     // A room that cannot be has no deliveries; the empty one is the app as a whole.
@@ -175,7 +174,7 @@ async fn list_deliveries(call: Call) -> Result<Reply<Vec<Delivery>>, Error> {
     let asked = Asked { rule, states, room, before, size };
     let (entries, next) = deliveries::list(&call.state.db, &asked).await?;
     let cursor = next.map(|place| call.state.cursors.write(&scope, &place));
-    let appkey = format!("{}#{}", call.app.org, call.app.name);
+    let appkey = call.app.key();
     let shown = |entry: Entry| Delivery {
         callid: format!("{appkey}_{}", entry.call_id),
         chatroom: entry.chatroom,
@@ -197,14 +196,14 @@ fn rule_id(call: &Call) -> Result<Uuid, Error> {
 
 fn read_url(call: &Call, body: &Body) -> Result<Option<String>, Error> {
     match body.text("url")? {
-        Some(url) if !call.state.sender.accepts(url) => Err(invalid("url")),
+        Some(url) if !call.state.sender.accepts(url) => Err(Error::invalid("url")),
         url => Ok(url.map(str::to_owned)),
     }
 }
 
 fn read_secret(body: &Body) -> Result<Option<SecretString>, Error> {
     match body.text("secret")? {
-        Some(secret) if !callbacks::is_secret(secret) => Err(invalid("secret")),
+        Some(secret) if !callbacks::is_secret(secret) => Err(Error::invalid("secret")),
         secret => Ok(secret.map(SecretString::from)),
     }
 }
@@ -215,7 +214,7 @@ fn read_kinds(body: &Body) -> Result<Option<Vec<String>>, Error> {
     }
     let kinds = body.texts("kinds")?;
     if !callbacks::are_kinds(&kinds) {
-        return Err(invalid("kinds"));
+        return Err(Error::invalid("kinds"));
     }
     Ok(Some(kinds))
 }
@@ -224,16 +223,6 @@ fn read_paused(body: &Body) -> Result<Option<bool>, Error> {
     match body.get("paused") {
         None => Ok(None),
         Some(Value::Bool(paused)) => Ok(Some(*paused)),
-        Some(_) => Err(invalid("paused")),
+        Some(_) => Err(Error::invalid("paused")),
     }
-}
-
-/// What is beyond all time is the start or the end of it: 1970, and 9999-12-31.
-fn moment(ms: i64) -> OffsetDateTime {
-    const LAST_MS: i64 = 253_402_214_400_000;
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms.clamp(0, LAST_MS)) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
-fn invalid(field: &str) -> Error {
-    Error::InvalidParameter(format!("{field} is invalid"))
 }

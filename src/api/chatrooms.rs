@@ -13,7 +13,7 @@ use super::paging::{self, Page};
 use super::reply::Reply;
 use super::{at, members::Affiliation};
 use crate::chatroom::rooms::{self, AppKey, Detail, NewRoom, Quota, Update};
-use crate::chatroom::{Names, RoomKey, is_room_id, unix_ms};
+use crate::chatroom::{Names, RoomKey, is_room_id, removals, unix_ms};
 use crate::error::Error;
 
 /// The longest name, description and custom text of a room, in characters.
@@ -36,7 +36,7 @@ struct Created {
 }
 
 async fn create(call: Call) -> Result<Reply<Created>, Error> {
-    let app_key = format!("{}#{}", call.app.org, call.app.name);
+    let app_key = call.app.key();
     let room = new_room(&call)?;
     let quota = Quota { rooms_per_app: call.rules.rooms_per_app, rooms_per_user: call.rules.rooms_per_user };
     let key = AppKey { app: call.app.id, text: &app_key };
@@ -54,7 +54,7 @@ fn new_room(call: &Call) -> Result<NewRoom, Error> {
     let members = if body.get("members").is_some() { body.texts("members")? } else { Vec::new() };
     let id = body.text("roomid")?.map(str::to_owned);
     if id.as_deref().is_some_and(|id| !is_room_id(id)) {
-        return Err(Error::InvalidParameter("roomid is invalid".into()));
+        return Err(Error::invalid("roomid"));
     }
     at_most("title", name, MAX_NAME)?;
     at_most("desc", description, MAX_DESCRIPTION)?;
@@ -76,7 +76,7 @@ fn maxusers(call: &Call, body: &Body) -> Result<Option<i32>, Error> {
     let ceiling = call.state.settings.limits.members_per_room;
     match body.integer("maxusers")? {
         None => Ok(None),
-        Some(..=0) => Err(Error::InvalidParameter("maxusers is invalid".into())),
+        Some(..=0) => Err(Error::invalid("maxusers")),
         Some(wanted) if wanted > i64::from(ceiling) => Err(Error::ExceedLimit(format!("maxUsers cannot exceed {ceiling}"))),
         Some(wanted) => Ok(i32::try_from(wanted).ok()),
     }
@@ -261,6 +261,6 @@ struct Deleted {
 
 async fn delete(call: Call) -> Result<Reply<Deleted>, Error> {
     let room = call.room();
-    rooms::delete(&call.state.db, &room, &call.actor()?).await?;
+    removals::delete(&call.state.db, &room, &call.actor()?).await?;
     Ok(call.reply(Deleted { success: true, id: room.given().into() }))
 }

@@ -51,7 +51,7 @@ impl Cursors {
             let good = self.keys.iter().any(|key| seal(key, scope, place).verify_truncated_left(sealed).is_ok());
             std::str::from_utf8(place).ok().filter(|_| good)?.parse().ok()
         };
-        unseal().ok_or_else(|| Error::InvalidParameter("cursor is invalid".into()))
+        unseal().ok_or_else(|| Error::invalid("cursor"))
     }
 }
 

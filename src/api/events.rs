@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use actix_web::http::header::{Accept, CACHE_CONTROL, Header as _, HeaderName, Quality};
+use actix_web::http::header::{Accept, CACHE_CONTROL, Header as _, Quality};
 use actix_web::web::{self, Bytes, ServiceConfig};
 use actix_web::{HttpResponse, Responder as _};
 use futures_util::stream;
@@ -79,7 +79,7 @@ fn app_scope(app: i32) -> String {
 }
 
 fn number(text: &str) -> Result<i64, Error> {
-    text.parse().ok().filter(|number| *number >= 0).ok_or_else(|| Error::InvalidParameter("since is invalid".into()))
+    text.parse().ok().filter(|number| *number >= 0).ok_or_else(|| Error::invalid("since"))
 }
 
 /// The kinds that `kind` names: operations, or operations with a type, with commas between them.
@@ -90,7 +90,7 @@ pub(super) fn kinds(call: &Call) -> Result<Option<Vec<String>>, Error> {
     for pattern in patterns.split(',') {
         let named = Kind::named(pattern);
         if named.is_empty() {
-            return Err(Error::InvalidParameter("kind is invalid".into()));
+            return Err(Error::invalid("kind"));
         }
         kinds.extend(named.into_iter().map(|kind| kind.text().to_owned()));
     }
@@ -105,11 +105,8 @@ fn wants_stream(call: &Call) -> bool {
 
 /// The last event that the client has seen on a stream that broke off.
 fn last_event_id(call: &Call) -> Option<&str> {
-    header(call, &HeaderName::from_static("last-event-id")).filter(|id| !id.is_empty())
-}
-
-fn header<'c>(call: &'c Call, name: &HeaderName) -> Option<&'c str> {
-    call.http().headers().get(name).and_then(|value| value.to_str().ok())
+    let id = call.http().headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    id.filter(|id| !id.is_empty())
 }
 
 /// What is streamed.

@@ -68,7 +68,7 @@ fn key(headers: &HeaderMap) -> Result<String, Error> {
         (Some(key), None) if (1..=MAX_KEY_BYTES).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic) => {
             Ok(String::from_utf8_lossy(key).into_owned())
         }
-        _ => Err(Error::InvalidParameter("Idempotency-Key is invalid".into())),
+        _ => Err(Error::invalid("Idempotency-Key")),
     }
 }
 

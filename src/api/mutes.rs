@@ -72,7 +72,7 @@ fn duration_ms(body: &Body) -> Result<i64, Error> {
     match body.integer("mute_duration") {
         Ok(Some(-1)) => Ok(PERMANENT_MS),
         Ok(Some(duration @ 0..)) => Ok(duration),
-        Ok(Some(_)) => Err(Error::InvalidParameter("mute_duration is invalid".into())),
+        Ok(Some(_)) => Err(Error::invalid("mute_duration")),
         Ok(None) | Err(_) => Err(Error::missing("mute_duration")),
     }
 }

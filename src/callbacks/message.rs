@@ -14,6 +14,7 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::auth::hex;
 use crate::chatroom::deliveries::Event;
 use crate::chatroom::events::CLIENT;
 use crate::chatroom::unix_ms;
@@ -179,10 +180,6 @@ pub fn signature(secret: &SecretString, seconds: i64, body: &str) -> String {
     let sign = |key: Hmac<Sha256>| hex(&key.chain_update(format!("{seconds}.{body}")).finalize().into_bytes());
     let signed = Hmac::new_from_slice(secret.expose_secret().as_bytes()).map(sign);
     format!("t={seconds},v1={}", signed.unwrap_or_default())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

@@ -23,6 +23,13 @@ pub struct App {
     pub overrides: Json<Overrides>,
 }
 
+impl App {
+    /// The app key: `{org}#{name}`.
+    pub fn key(&self) -> String {
+        format!("{}#{}", self.org, self.name)
+    }
+}
+
 /// What a client must know to be given a token.
 pub struct Credentials {
     /// Public.

@@ -6,9 +6,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::change::{Change, change};
-use super::endings::{self, Term};
+use super::endings::{self, Begun, Term};
 use super::events::{Actor, Kind};
-use super::{Db, Names, RoomKey, Slice, members, unix_ms, users};
+use super::{Db, Names, RoomKey, Slice, members, users};
 use crate::error::Error;
 
 /// The blocked users, in the order in which they were blocked.
@@ -124,7 +124,8 @@ pub async fn block(
 async fn upsert(change: &mut Change, users: &[String], ends_at: OffsetDateTime, limit: u32) -> Result<(), Error> {
     let (key, before) = (change.key.clone(), change.numbers(users.len()));
     let (reason, connection) = (change.actor.reason.clone(), change.connection());
-    let changed = sqlx::query!(
+    let changed = sqlx::query_as!(
+        Begun,
         r#"
         with former as (
             select username, ends_at, reason from blocks
@@ -165,14 +166,7 @@ async fn upsert(change: &mut Change, users: &[String], ends_at: OffsetDateTime, 
             return Err(Error::ExceedLimit(format!("block list exceeds the limit {limit}!")));
         }
     }
-    if !changed.is_empty() {
-        change.record(Kind::BlockAdd, |event| {
-            event
-                .before(changed.iter().filter_map(|row| Some((row.username.clone(), unix_ms(row.former?)))))
-                .after(changed.iter().map(|row| (row.username.clone(), unix_ms(ends_at))))
-                .users(changed.into_iter().map(|row| row.username))
-        });
-    }
+    endings::record_begin(change, Kind::BlockAdd, &changed, ends_at);
     Ok(())
 }
 

@@ -46,9 +46,9 @@ pub struct Room {
     pub mute_reason: Option<String>,
     /// The last number given out to a row of the five lists; see [`Change::numbers`].
     pub last_seq: i64,
-    /// The number of its last event, and the place of that in the feed of the app.
+    /// The number of its last event.
     pub last_event: i64,
-    #[expect(missing_docs, reason = "see above")]
+    /// The place of that event in the feed of the app.
     pub last_xact: i64,
     /// Gone for everybody, from the commit on.
     pub deleted: bool,

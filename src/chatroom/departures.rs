@@ -3,7 +3,6 @@
 //! Deleting a user marks the row first: from then on nobody can add the user anywhere. Then room by room forgets the
 //! user, each under its own lock, and last the row goes and with it the claim on the name.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use sqlx::PgConnection;
@@ -28,8 +27,7 @@ pub struct Gone {
 
 impl Gone {
     fn actor(&self) -> Actor {
-        let name = self.deleted_by.clone().map_or(Actor::client().name, Cow::Owned);
-        Actor { name, reason: self.deleted_reason.clone() }
+        Actor::kept(self.deleted_by.clone(), self.deleted_reason.clone())
     }
 }
 

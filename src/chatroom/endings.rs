@@ -34,6 +34,27 @@ pub(super) fn record(change: &mut Change, terms: Vec<Term>, lifted: Kind, ended:
     in_force.into_iter().map(|term| term.username).collect()
 }
 
+/// A mute or a block that has begun, or ends at another moment than before.
+pub(super) struct Begun {
+    pub username: String,
+    /// When it was to end, if it is not new.
+    pub former: Option<OffsetDateTime>,
+}
+
+/// Tells whose mutes or blocks have begun, or were moved, and when they end now.
+pub(super) fn record_begin(change: &mut Change, kind: Kind, begun: &[Begun], ends_at: OffsetDateTime) {
+    if begun.is_empty() {
+        return;
+    }
+    let users = || begun.iter().map(|begun| begun.username.clone());
+    change.record(kind, |event| {
+        event
+            .users(users())
+            .before(begun.iter().filter_map(|begun| Some((begun.username.clone(), unix_ms(begun.former?)))))
+            .after(users().map(|username| (username, unix_ms(ends_at))))
+    });
+}
+
 /// Tells of an event whose terms it is about, and when those would have ended, or have.
 pub(super) fn about(event: NewEvent, terms: &[Term]) -> NewEvent {
     event

@@ -37,6 +37,11 @@ impl Actor {
         Self { name: Cow::Borrowed(CLIENT), reason: None }
     }
 
+    /// As it was kept with what is still to be told. Without a name it was kept before there were any.
+    pub(super) fn kept(name: Option<String>, reason: Option<String>) -> Self {
+        Self { name: name.map_or(Cow::Borrowed(CLIENT), Cow::Owned), reason }
+    }
+
     /// The service itself.
     pub const fn system() -> Self {
         Self { name: Cow::Borrowed(SYSTEM), reason: None }

@@ -21,6 +21,7 @@ pub mod feeds;
 pub mod idempotency;
 pub mod members;
 pub mod mutes;
+pub mod removals;
 pub mod replays;
 pub mod retention;
 pub mod rooms;

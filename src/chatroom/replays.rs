@@ -29,6 +29,19 @@ pub enum Range {
     },
 }
 
+impl Range {
+    /// From one moment to another in Unix milliseconds. What is beyond all time is the start or the end of it: 1970, and
+    /// 9999-12-31.
+    pub fn between_ms(from: i64, to: i64) -> Self {
+        const LAST_MS: i64 = 253_402_214_400_000;
+        let moment = |ms: i64| {
+            let nanos = i128::from(ms.clamp(0, LAST_MS)) * 1_000_000;
+            OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        };
+        Self::Times { from: moment(from), to: moment(to) }
+    }
+}
+
 /// Gives a rule the events in `range` that it asks for once more, and returns how many those are.
 ///
 /// Step by step, each kept by itself: what was done of a replay that breaks off is sent.
@@ -65,7 +78,8 @@ impl Place {
     }
 }
 
-/// One statement's worth. Numbers of a room are walked by themselves: moments need not be in their order. Lines are made in the order of rooms, so that no two replays wait for each other.
+/// One statement's worth. Numbers of a room are walked by themselves: moments need not be in their order. Lines are made in
+/// the order of rooms, so that no two replays wait for each other.
 async fn step(db: &Db, app: i32, rule: Uuid, range: &Range, after: Place) -> Result<(u64, Option<Place>), Error> {
     let (room, last, to) = match range {
         Range::Numbers { room, .. } if room.id() != room.given() => return Ok((0, None)),

@@ -95,6 +95,7 @@ async fn callbacks_are_made_tried_paused_replayed_and_deleted() {
     for range in [
         ["--room", "r1", "--from", "1", "--to", "9"].as_slice(),
         &["--from-ms", "0", "--to-ms", "1"],
+        &["--from-ms=-210866803200001", "--to-ms=-210866803200000"],
         &["--room", "r1", "--from", "1"],
     ] {
         let replayed = run(&[&["replay", "acme/live", &id], range].concat());
