@@ -1,8 +1,8 @@
 //! roomward keeps who is in a chatroom and who may speak there, on PostgreSQL, behind the Easemob REST API.
 //!
 //! In reading order: a request comes in through [`server`], is routed and answered by [`api`], and what is true is
-//! decided by [`chatroom`]. Arrows point that way only: `main → server → api → callbacks → chatroom → error`,
-//! `callbacks → auth → error`.
+//! decided by [`rooms`]. Arrows point one way only: `main → server → api, tasks → rooms → accounts → events → names, db →
+//! error`, and `api → callbacks → events`.
 
 #![cfg_attr(test, allow(clippy::expect_used))]
 
@@ -10,14 +10,18 @@ pub mod config;
 pub mod telemetry;
 
 pub mod api;
-pub mod auth;
-pub mod chatroom;
-pub mod error;
 pub mod server;
+pub mod tasks;
 
+pub mod rooms;
+
+pub mod accounts;
 pub mod callbacks;
-pub mod expiry;
-pub mod following;
+pub mod events;
+
+pub mod auth;
+pub mod db;
+pub mod error;
+pub mod idempotency;
 pub mod migrations;
-pub mod purge;
-pub mod retention;
+pub mod names;

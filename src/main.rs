@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use roomward::accounts::apps::{self, App, Credentials};
 use roomward::auth::{self, Keys, Life, Subject};
+use roomward::callbacks::replay::{self, Range};
+use roomward::callbacks::rules::{self, Changes, NewRule};
 use roomward::callbacks::sender::Sender;
-use roomward::chatroom::apps::{self, App, Credentials};
-use roomward::chatroom::callbacks::{self, Changes, NewRule};
-use roomward::chatroom::replays::{self, Range};
-use roomward::chatroom::{Db, RoomKey};
 use roomward::config::Settings;
+use roomward::db::Db;
+use roomward::names::RoomKey;
 use roomward::server::Service;
 use roomward::{migrations, telemetry};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -106,7 +107,7 @@ enum CallbackCommand {
         #[arg(long)]
         secret: Option<String>,
         /// Which events, separated by commas: operations such as MUTE, or kinds such as LEAVE/KICK.
-        #[arg(long, value_delimiter = ',', default_value = callbacks::EVERYTHING)]
+        #[arg(long, value_delimiter = ',', default_value = rules::EVERYTHING)]
         kinds: Vec<String>,
         /// Send nothing before `resume`.
         #[arg(long)]
@@ -294,7 +295,7 @@ async fn callback(settings: &Settings, command: CallbackCommand) -> Result<ExitC
     let sender = || Sender::new(&settings.token_secrets()?, &settings.callbacks).map_err(Failure::from);
     let pause = async |rule: RuleName, paused: bool| -> Result<(), Failure> {
         let changes = Changes { paused: Some(paused), ..Changes::default() };
-        Ok(callbacks::update(&db, find(&db, &rule.app).await?.id, rule.id, &changes).await?)
+        Ok(rules::update(&db, find(&db, &rule.app).await?.id, rule.id, &changes).await?)
     };
     match command {
         CallbackCommand::Create { app, url, secret, kinds, paused } => {
@@ -306,7 +307,7 @@ async fn callback(settings: &Settings, command: CallbackCommand) -> Result<ExitC
             }
         }
         CallbackCommand::List { app } => {
-            for rule in callbacks::list(&db, find(&db, &app).await?.id).await? {
+            for rule in rules::list(&db, find(&db, &app).await?.id).await? {
                 let state = match (rule.paused, rule.failing_since) {
                     (true, _) => "paused".into(),
                     (false, Some(moment)) => format!("failing since {moment}"),
@@ -317,7 +318,7 @@ async fn callback(settings: &Settings, command: CallbackCommand) -> Result<ExitC
         }
         CallbackCommand::Test(rule) => {
             let app = find(&db, &rule.app).await?;
-            let target = callbacks::target(&db, app.id, rule.id).await?;
+            let target = rules::target(&db, app.id, rule.id).await?;
             let outcome = sender()?.test(&app.key(), rule.id, &target).await?;
             let answer = outcome.answer.map_or_else(|why| why.to_string(), |status| format!("status {status}"));
             println!("{answer} after {} ms", outcome.latency.as_millis());
@@ -325,7 +326,7 @@ async fn callback(settings: &Settings, command: CallbackCommand) -> Result<ExitC
         }
         CallbackCommand::Pause(rule) => pause(rule, true).await?,
         CallbackCommand::Resume(rule) => pause(rule, false).await?,
-        CallbackCommand::Delete(rule) => callbacks::delete(&db, find(&db, &rule.app).await?.id, rule.id).await?,
+        CallbackCommand::Delete(rule) => rules::delete(&db, find(&db, &rule.app).await?.id, rule.id).await?,
         CallbackCommand::Replay { rule, room, from, to, from_ms, to_ms } => {
             let app = find(&db, &rule.app).await?.id;
             let range = match room {
@@ -334,7 +335,7 @@ async fn callback(settings: &Settings, command: CallbackCommand) -> Result<ExitC
                 }
                 None => Range::between_ms(from_ms.unwrap_or(0), to_ms.unwrap_or(0)),
             };
-            println!("{} events", replays::replay(&db, app, rule.id, &range).await?);
+            println!("{} events", replay::replay(&db, app, rule.id, &range).await?);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -354,8 +355,8 @@ async fn create_callback(
     let (secret, is_given) = (given.clone().map_or_else(auth::new_secret, Ok)?, given.is_some());
     for (is_good, sentence) in [
         (sender.accepts(url), "the URL is none that can be sent to (callbacks.allow_private_targets = true allows this network)"),
-        (callbacks::is_secret(&secret), "the secret needs 1 to 256 characters"),
-        (callbacks::are_kinds(kinds), "the kinds are operations such as MUTE, or kinds such as LEAVE/KICK, or *"),
+        (rules::is_secret(&secret), "the secret needs 1 to 256 characters"),
+        (rules::are_kinds(kinds), "the kinds are operations such as MUTE, or kinds such as LEAVE/KICK, or *"),
     ] {
         if !is_good {
             return Err(sentence.into());
@@ -363,7 +364,7 @@ async fn create_callback(
     }
     let (id, secret) = (Uuid::new_v4(), SecretString::from(secret));
     let sealed = sender.seal(id, &secret)?;
-    callbacks::create(db, app.id, &NewRule { id, url, sealed: &sealed, kinds, paused }).await?;
+    rules::create(db, app.id, &NewRule { id, url, sealed: &sealed, kinds, paused }).await?;
     Ok((id, Some(secret).filter(|_| !is_given)))
 }
 

@@ -14,11 +14,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, State};
+use crate::callbacks::dispatcher;
 use crate::callbacks::sender::Sender;
-use crate::chatroom::Db;
 use crate::config::{self, Settings};
-use crate::following::Following;
-use crate::{callbacks, expiry, purge, retention, telemetry};
+use crate::db::Db;
+use crate::events::subscriptions::Following;
+use crate::tasks::{expiry, purge, retention};
+use crate::telemetry;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -77,7 +79,7 @@ impl Service {
             let (db, settings, stop) = (db.clone(), settings.events.clone(), stop.clone());
             async move { following.run(db, settings, stop).await }
         });
-        background.spawn(callbacks::run(db.clone(), sender, settings.callbacks.clone(), stop.clone()));
+        background.spawn(dispatcher::run(db.clone(), sender, settings.callbacks.clone(), stop.clone()));
         background.spawn(upkeep(stop.clone()));
 
         let patience = Duration::from_secs(settings.server.shutdown_seconds);

@@ -4,8 +4,8 @@ use actix_web::http::header::HeaderMap;
 use percent_encoding::percent_decode;
 
 use super::call::Call;
-use crate::chatroom::events::Actor;
 use crate::error::Error;
+use crate::events::log::Actor;
 
 /// The longest name of an operator and the longest reason, in characters.
 const MAX_OPERATOR: usize = 64;

@@ -3,28 +3,30 @@
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
-use super::at;
 use super::call::Call;
+use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
-use crate::chatroom::{Slice, admins};
 use crate::error::Error;
+use crate::names::CursorPage;
+use crate::rooms::admins;
+use crate::rooms::read;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/chatrooms/{chatroom_id}/admin").route(web::get().to(list)).route(web::post().to(promote)))
-        .service(at("/chatrooms/{chatroom_id}/admin/{usernames}").route(web::delete().to(demote)));
+        .service(idempotent_resource("/chatrooms/{chatroom_id}/admin").route(web::get().to(list)).route(web::post().to(promote)))
+        .service(idempotent_resource("/chatrooms/{chatroom_id}/admin/{usernames}").route(web::delete().to(demote)));
 }
 
 /// E6: the admins, in the order in which they became so; all of them, or by cursor where a limit or a cursor is named.
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
         let asked = call.slice("admins")?;
-        let Slice { entries, next } = admins::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let CursorPage { entries, next } = read::admins::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
         let count = entries.len();
         return Ok(call.reply(entries).count(count).next(&asked, next));
     }
-    let admins = admins::list(&call.state.db, &call.room()).await?;
+    let admins = read::admins::list(&call.state.db, &call.room()).await?;
     let count = admins.len();
     Ok(call.reply(admins).count(count))
 }

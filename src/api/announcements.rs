@@ -3,17 +3,20 @@
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
-use super::at;
 use super::call::Call;
+use super::idempotent_resource;
 use super::reply::Reply;
-use crate::chatroom::announcements;
 use crate::error::Error;
+use crate::rooms::announcement;
+use crate::rooms::read;
 
 /// The longest announcement, in characters.
 const MAX_ANNOUNCEMENT: usize = 512;
 
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(at("/chatrooms/{chatroom_id}/announcement").route(web::get().to(get)).route(web::post().to(set)));
+    config.service(
+        idempotent_resource("/chatrooms/{chatroom_id}/announcement").route(web::get().to(get)).route(web::post().to(set)),
+    );
 }
 
 #[derive(Serialize)]
@@ -23,7 +26,7 @@ struct Announcement {
 
 /// The text; empty, but never `null`, if there is none.
 async fn get(call: Call) -> Result<Reply<Announcement>, Error> {
-    let announcement = announcements::get(&call.state.db, &call.room()).await?;
+    let announcement = read::announcement::get(&call.state.db, &call.room()).await?;
     Ok(call.reply(Announcement { announcement }))
 }
 
@@ -40,6 +43,6 @@ async fn set(call: Call) -> Result<Reply<Announced>, Error> {
         return Err(Error::AnnouncementTooLong);
     }
     let room = call.room();
-    announcements::set(&call.state.db, &room, &call.actor()?, text).await?;
+    announcement::set(&call.state.db, &room, &call.actor()?, text).await?;
     Ok(call.reply(Announced { id: room.given().into(), result: true }))
 }

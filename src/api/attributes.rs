@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::reply::now_ms;
-use super::{at, keyless_at};
-use crate::chatroom::attributes::{self, MAX_ATTRIBUTES, Operator, Refusal};
-use crate::chatroom::rooms;
+use super::{idempotent_resource, resource};
 use crate::error::Error;
+use crate::rooms::attributes::{self, MAX_ATTRIBUTES, Operator, Refusal};
+use crate::rooms::read;
 
 /// The most attributes in one call.
 const MAX_BATCH: usize = 10;
@@ -24,12 +24,14 @@ const MAX_VALUE: usize = 4096;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(keyless_at("/metadata/chatroom/{chatroom_id}").route(web::post().to(get)))
+        .service(resource("/metadata/chatroom/{chatroom_id}").route(web::post().to(get)))
         .service(
-            at("/metadata/chatroom/{chatroom_id}/user/{usernames}").route(web::put().to(set)).route(web::delete().to(delete)),
+            idempotent_resource("/metadata/chatroom/{chatroom_id}/user/{usernames}")
+                .route(web::put().to(set))
+                .route(web::delete().to(delete)),
         )
         .service(
-            at("/metadata/chatroom/{chatroom_id}/user/{usernames}/forced")
+            idempotent_resource("/metadata/chatroom/{chatroom_id}/user/{usernames}/forced")
                 .route(web::put().to(set_forced))
                 .route(web::delete().to(delete_forced)),
         );
@@ -79,7 +81,7 @@ async fn get(call: Call) -> Result<HttpResponse, Error> {
     // What cannot be a key reaches no statement.
     let legal_keys = keys.iter().filter(|key| legal(key).is_ok()).cloned().collect();
     let keys: Option<Vec<String>> = (!keys.is_empty()).then_some(legal_keys);
-    let found: BTreeMap<String, String> = attributes::get(&call.state.db, &call.room(), keys.as_deref()).await?;
+    let found: BTreeMap<String, String> = read::attributes::get(&call.state.db, &call.room(), keys.as_deref()).await?;
     Ok(reply(&call, None, found))
 }
 
@@ -154,7 +156,7 @@ fn keys(call: &Call) -> Result<Vec<String>, Error> {
 /// Refuses more attributes than a call may name, unless the room does not exist: that comes first.
 async fn bounded(call: &Call, number: usize) -> Result<(), Error> {
     if number > MAX_BATCH {
-        rooms::require(&call.state.db, &call.room()).await?;
+        read::details::require(&call.state.db, &call.room()).await?;
         return Err(Error::AttributesRefused(format!("exceed allowed batch size {MAX_BATCH}")));
     }
     Ok(())

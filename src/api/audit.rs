@@ -8,15 +8,15 @@ use futures_util::stream;
 use serde::Serialize;
 use tracing::Instrument as _;
 
-use super::at;
 use super::call::Call;
 use super::events::kinds;
+use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
-use crate::chatroom::Db;
-use crate::chatroom::audit::{self, Filter, Order, Place, Span};
-use crate::chatroom::events::Event;
+use crate::db::Db;
 use crate::error::{Causes, Error};
+use crate::events::audit::{self, Filter, Order, Place, Span};
+use crate::events::log::Event;
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -28,7 +28,7 @@ const EXPORTED_AT_ONCE: i64 = 1000;
 
 pub fn routes(config: &mut ServiceConfig) {
     // The export before the list, which takes whatever else is asked for.
-    config.service(at("/audit").route(web::get().guard(wants_ndjson).to(export)).route(web::get().to(list)));
+    config.service(idempotent_resource("/audit").route(web::get().guard(wants_ndjson).to(export)).route(web::get().to(list)));
 }
 
 /// By its name: whoever takes anything gets JSON.

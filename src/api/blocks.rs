@@ -5,20 +5,25 @@ use actix_web::{HttpResponse, Responder as _};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::at;
 use super::body::Body;
 use super::call::Call;
+use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
-use crate::chatroom::blocks::{self, Blocked, Terms};
-use crate::chatroom::{Names, PERMANENT_MS, RoomKey, Slice, unix_ms};
 use crate::error::Error;
+use crate::names::{CursorPage, Names, PERMANENT_MS, RoomKey, unix_ms};
+use crate::rooms::blocks::{self, Blocked, Terms};
+use crate::rooms::read;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/chatrooms/{chatroom_id}/blocks/users").route(web::get().to(list)).route(web::post().to(block_several)))
         .service(
-            at("/chatrooms/{chatroom_id}/blocks/users/{usernames}")
+            idempotent_resource("/chatrooms/{chatroom_id}/blocks/users")
+                .route(web::get().to(list))
+                .route(web::post().to(block_several)),
+        )
+        .service(
+            idempotent_resource("/chatrooms/{chatroom_id}/blocks/users/{usernames}")
                 .route(web::post().to(block_one))
                 .route(web::delete().to(unblock)),
         );
@@ -28,11 +33,11 @@ pub fn routes(config: &mut ServiceConfig) {
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
         let asked = call.slice("blocks")?;
-        let Slice { entries, next } = blocks::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let CursorPage { entries, next } = read::blocks::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
         let count = entries.len();
         return Ok(call.reply(entries).count(count).next(&asked, next));
     }
-    let blocks = blocks::list(&call.state.db, &call.room()).await?;
+    let blocks = read::blocks::list(&call.state.db, &call.room()).await?;
     let count = blocks.len();
     Ok(call.reply(blocks).count(count))
 }

@@ -16,14 +16,15 @@ use serde::Deserialize;
 use super::State;
 use super::body::Body;
 use super::paging::{self, Params};
+use crate::accounts::apps::App;
 use crate::auth::{Claims, Kind};
-use crate::chatroom::apps::App;
-use crate::chatroom::{Names, RoomKey, rooms};
 use crate::config::Rules;
 use crate::error::Error;
+use crate::names::{Names, RoomKey};
+use crate::rooms::read;
 
 /// A request to an app that exists. Whether it may act there is not known yet.
-pub struct Visit {
+pub struct AppRequest {
     /// The app.
     pub app: Arc<App>,
     /// The settings as they hold for the app.
@@ -38,12 +39,12 @@ pub struct Visit {
 
 /// A request with a good token of the app that it is for.
 pub struct Call {
-    visit: Visit,
+    request: AppRequest,
     token: Claims,
 }
 
 /// A page by cursor that is asked for.
-pub struct SliceAsked {
+pub struct CursorRequest {
     /// The list, as its cursors know it.
     pub scope: String,
     /// The place behind which the page begins.
@@ -69,9 +70,9 @@ impl FromRequest for Call {
     fn from_request(http: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (http, mut payload) = (http.clone(), payload.take());
         Box::pin(async move {
-            let visit = Visit::open(http).await?;
-            let token = visit.authenticate()?;
-            let call = Self { visit: visit.read_body(&mut payload).await?, token };
+            let request = AppRequest::open(http).await?;
+            let token = request.authenticate()?;
+            let call = Self { request: request.read_body(&mut payload).await?, token };
             if call.http.method() != Method::GET {
                 // Whether or not the change will be told: who cannot be named changes nothing.
                 call.actor()?;
@@ -81,7 +82,7 @@ impl FromRequest for Call {
     }
 }
 
-impl FromRequest for Visit {
+impl FromRequest for AppRequest {
     type Error = Error;
     type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
 
@@ -91,7 +92,7 @@ impl FromRequest for Visit {
     }
 }
 
-impl Visit {
+impl AppRequest {
     pub(super) async fn open(http: HttpRequest) -> Result<Self, Error> {
         let started = Instant::now();
         let state = http.app_data::<Data<State>>().cloned().ok_or_else(|| Error::Internal("no state".into()))?;
@@ -156,10 +157,10 @@ impl Visit {
 }
 
 impl std::ops::Deref for Call {
-    type Target = Visit;
+    type Target = AppRequest;
 
-    fn deref(&self) -> &Visit {
-        &self.visit
+    fn deref(&self) -> &AppRequest {
+        &self.request
     }
 }
 
@@ -213,7 +214,7 @@ impl Call {
             return Err(Error::missing("usernames"));
         }
         if names.len() > max {
-            rooms::require(&self.state.db, &self.room()).await?;
+            read::details::require(&self.state.db, &self.room()).await?;
             return Err(Error::TooManyNames { limit, max });
         }
         Ok(Names::new(names))
@@ -236,11 +237,11 @@ impl Call {
 
     /// Where the page by cursor of the room's list of that name begins, how many entries it has at most, and what the
     /// cursor of the next one is called by.
-    pub fn slice(&self, list: &str) -> Result<SliceAsked, Error> {
+    pub fn slice(&self, list: &str) -> Result<CursorRequest, Error> {
         let (room, params) = (self.room(), self.params());
         let scope = format!("{list}/{}/{}", room.app, room.given());
         let after = self.state.cursors.read(&scope, &params)?;
-        Ok(SliceAsked { scope, after, limit: paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT) })
+        Ok(CursorRequest { scope, after, limit: paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT) })
     }
 
     /// How long the token is still good; for answers that go on.

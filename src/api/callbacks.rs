@@ -8,26 +8,29 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::at;
 use super::body::Body;
 use super::call::Call;
+use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
-use crate::chatroom::callbacks::{self, Changes, EVERYTHING, NewRule, Rule};
-use crate::chatroom::deliveries::{self, Asked, Entry};
-use crate::chatroom::replays::{self, Range};
-use crate::chatroom::{RoomKey, is_room_id, unix_ms};
+use crate::callbacks::deliveries::{self, Asked, Entry};
+use crate::callbacks::replay::{self, Range};
+use crate::callbacks::rules::{self, Changes, EVERYTHING, NewRule, Rule};
 use crate::error::Error;
+use crate::names::{RoomKey, is_room_id, unix_ms};
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/callbacks/rules").route(web::get().to(list)).route(web::post().to(create)))
+        .service(idempotent_resource("/callbacks/rules").route(web::get().to(list)).route(web::post().to(create)))
         .service(
-            at("/callbacks/rules/{rule}").route(web::get().to(get)).route(web::put().to(update)).route(web::delete().to(delete)),
+            idempotent_resource("/callbacks/rules/{rule}")
+                .route(web::get().to(get))
+                .route(web::put().to(update))
+                .route(web::delete().to(delete)),
         )
-        .service(at("/callbacks/rules/{rule}/test").route(web::post().to(test)))
-        .service(at("/callbacks/rules/{rule}/replay").route(web::post().to(replay)))
-        .service(at("/callbacks/rules/{rule}/deliveries").route(web::get().to(list_deliveries)));
+        .service(idempotent_resource("/callbacks/rules/{rule}/test").route(web::post().to(test)))
+        .service(idempotent_resource("/callbacks/rules/{rule}/replay").route(web::post().to(replay)))
+        .service(idempotent_resource("/callbacks/rules/{rule}/deliveries").route(web::get().to(list_deliveries)));
 }
 
 #[derive(Serialize)]
@@ -57,7 +60,7 @@ impl From<Rule> for Shown {
 }
 
 async fn list(call: Call) -> Result<Reply<Vec<Shown>>, Error> {
-    let rules = callbacks::list(&call.state.db, call.app.id).await?;
+    let rules = rules::list(&call.state.db, call.app.id).await?;
     let count = rules.len();
     Ok(call.reply(rules.into_iter().map(Shown::from).collect()).count(count))
 }
@@ -71,12 +74,12 @@ async fn create(call: Call) -> Result<Reply<Made>, Error> {
     let id = Uuid::new_v4();
     let sealed = call.state.sender.seal(id, &secret)?;
     let rule = NewRule { id, url: &url, sealed: &sealed, kinds: &kinds, paused };
-    let created = unix_ms(callbacks::create(&call.state.db, call.app.id, &rule).await?);
+    let created = unix_ms(rules::create(&call.state.db, call.app.id, &rule).await?);
     Ok(call.reply(Made { id, url, kinds, paused, created }))
 }
 
 async fn get(call: Call) -> Result<Reply<Shown>, Error> {
-    let rule = callbacks::get(&call.state.db, call.app.id, rule_id(&call)?).await?;
+    let rule = rules::get(&call.state.db, call.app.id, rule_id(&call)?).await?;
     Ok(call.reply(rule.into()))
 }
 
@@ -86,7 +89,7 @@ async fn update(call: Call) -> Result<Reply<Shown>, Error> {
     let sealed = read_secret(&body)?.map(|secret| call.state.sender.seal(id, &secret)).transpose()?;
     let changes =
         Changes { url: url.as_deref(), sealed: sealed.as_deref(), kinds: kinds.as_deref(), paused: read_paused(&body)? };
-    callbacks::update(&call.state.db, call.app.id, id, &changes).await?;
+    rules::update(&call.state.db, call.app.id, id, &changes).await?;
     get(call).await
 }
 
@@ -98,7 +101,7 @@ struct Deleted {
 
 async fn delete(call: Call) -> Result<Reply<Deleted>, Error> {
     let id = rule_id(&call)?;
-    callbacks::delete(&call.state.db, call.app.id, id).await?;
+    rules::delete(&call.state.db, call.app.id, id).await?;
     Ok(call.reply(Deleted { id, deleted: true }))
 }
 
@@ -113,7 +116,7 @@ struct Tested {
 
 async fn test(call: Call) -> Result<Reply<Tested>, Error> {
     let id = rule_id(&call)?;
-    let target = callbacks::target(&call.state.db, call.app.id, id).await?;
+    let target = rules::target(&call.state.db, call.app.id, id).await?;
     let appkey = call.app.key();
     let outcome = call.state.sender.test(&appkey, id, &target).await?;
     let (status, error) = outcome.answer.map_or_else(|why| (0, Some(why.to_string())), |status| (status, None));
@@ -136,7 +139,7 @@ async fn replay(call: Call) -> Result<Reply<Replayed>, Error> {
         None if body.get("from_ms").is_none() && body.get("to_ms").is_none() => return Err(Error::missing("room")),
         None => Range::between_ms(needed("from_ms")?, needed("to_ms")?),
     };
-    let events = replays::replay(&call.state.db, call.app.id, id, &range).await?;
+    let events = replay::replay(&call.state.db, call.app.id, id, &range).await?;
     Ok(call.reply(Replayed { events }))
 }
 
@@ -170,7 +173,7 @@ async fn list_deliveries(call: Call) -> Result<Reply<Vec<Delivery>>, Error> {
     let room = params.first("room").map(|room| if is_room_id(room) || room.is_empty() { room } else { NOWHERE });
     let scope = format!("deliveries/{rule}/{states:?}/{room:?}");
     let before = call.state.cursors.read::<i64>(&scope, &params)?.unwrap_or(i64::MAX);
-    callbacks::target(&call.state.db, call.app.id, rule).await?;
+    rules::target(&call.state.db, call.app.id, rule).await?;
     let asked = Asked { rule, states, room, before, size };
     let (entries, next) = deliveries::list(&call.state.db, &asked).await?;
     let cursor = next.map(|place| call.state.cursors.write(&scope, &place));
@@ -203,7 +206,7 @@ fn read_url(call: &Call, body: &Body) -> Result<Option<String>, Error> {
 
 fn read_secret(body: &Body) -> Result<Option<SecretString>, Error> {
     match body.text("secret")? {
-        Some(secret) if !callbacks::is_secret(secret) => Err(Error::invalid("secret")),
+        Some(secret) if !rules::is_secret(secret) => Err(Error::invalid("secret")),
         secret => Ok(secret.map(SecretString::from)),
     }
 }
@@ -213,7 +216,7 @@ fn read_kinds(body: &Body) -> Result<Option<Vec<String>>, Error> {
         return Ok(None);
     }
     let kinds = body.texts("kinds")?;
-    if !callbacks::are_kinds(&kinds) {
+    if !rules::are_kinds(&kinds) {
         return Err(Error::invalid("kinds"));
     }
     Ok(Some(kinds))

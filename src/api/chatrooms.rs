@@ -11,10 +11,13 @@ use super::body::Body;
 use super::call::Call;
 use super::paging::{self, Page};
 use super::reply::Reply;
-use super::{at, members::Affiliation};
-use crate::chatroom::rooms::{self, AppKey, Detail, NewRoom, Quota, Update};
-use crate::chatroom::{Names, RoomKey, is_room_id, removals, unix_ms};
+use super::{idempotent_resource, members::Affiliation};
 use crate::error::Error;
+use crate::names::{Names, RoomKey, is_room_id, unix_ms};
+use crate::rooms::details::{self, AppKey, NewRoom, Quota, Update};
+use crate::rooms::read;
+use crate::rooms::read::details::Detail;
+use crate::rooms::room_deletion;
 
 /// The longest name, description and custom text of a room, in characters.
 const MAX_NAME: usize = 128;
@@ -25,8 +28,11 @@ const MAX_CUSTOM: usize = 8192;
 const MAX_DETAILS: usize = 100;
 
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(at("/chatrooms").route(web::get().to(list)).route(web::post().to(create))).service(
-        at("/chatrooms/{chatroom_id}").route(web::get().to(details)).route(web::put().to(update)).route(web::delete().to(delete)),
+    config.service(idempotent_resource("/chatrooms").route(web::get().to(list)).route(web::post().to(create))).service(
+        idempotent_resource("/chatrooms/{chatroom_id}")
+            .route(web::get().to(details))
+            .route(web::put().to(update))
+            .route(web::delete().to(delete)),
     );
 }
 
@@ -40,7 +46,7 @@ async fn create(call: Call) -> Result<Reply<Created>, Error> {
     let room = new_room(&call)?;
     let quota = Quota { rooms_per_app: call.rules.rooms_per_app, rooms_per_user: call.rules.rooms_per_user };
     let key = AppKey { app: call.app.id, text: &app_key };
-    let id = rooms::create(&call.state.db, &key, &call.actor()?, &room, quota).await?;
+    let id = details::create(&call.state.db, &key, &call.actor()?, &room, quota).await?;
     Ok(call.reply(Created { id }))
 }
 
@@ -106,12 +112,12 @@ async fn list(call: Call) -> Result<Reply<Vec<RoomSummary>>, Error> {
     let (db, app) = (&call.state.db, call.app.id);
     let (rooms, cursor) = if params.first("pagenum").is_some() || params.first("pagesize").is_some() {
         let page = Page::of(&params);
-        (rooms::list_by_number(db, app, page.skip, page.size).await?, None)
+        (read::details::list_by_number(db, app, page.skip, page.size).await?, None)
     } else {
         let limit = paging::limit(&params, DEFAULT_LIMIT, paging::MAX_LIMIT);
         let scope = format!("chatrooms/{app}");
         let after = call.state.cursors.read::<Place>(&scope, &params)?.map(|place| (place.0, place.1));
-        let mut rooms = rooms::list(db, app, after, limit + 1).await?;
+        let mut rooms = read::details::list(db, app, after, limit + 1).await?;
         let last = paging::cut(&mut rooms, limit).map(|last| Place(last.created_at, last.id.clone()));
         (rooms, last.map(|place| call.state.cursors.write(&scope, &place)))
     };
@@ -193,7 +199,7 @@ async fn details(call: Call) -> Result<Reply<Vec<RoomDetail>>, Error> {
         return Err(Error::TooManyNames { limit: "chatroom ids size is more than max limit", max: MAX_DETAILS });
     }
     let affiliations = call.state.settings.limits.affiliations_in_detail;
-    let found = rooms::details(&call.state.db, call.app.id, &ids, affiliations).await?;
+    let found = read::details::details(&call.state.db, call.app.id, &ids, affiliations).await?;
     if found.is_empty() {
         return Err(Error::RoomNotFoundOnRead { room: call.room_segment().into() });
     }
@@ -243,7 +249,7 @@ async fn update(call: Call) -> Result<Reply<Updated>, Error> {
     at_most("title", update.name.as_deref().unwrap_or_default(), MAX_NAME)?;
     at_most("desc", update.description.as_deref().unwrap_or_default(), MAX_DESCRIPTION)?;
     at_most("custom", update.custom.as_deref().unwrap_or_default(), MAX_CUSTOM)?;
-    rooms::update(&call.state.db, &call.room(), &call.actor()?, &update).await?;
+    details::update(&call.state.db, &call.room(), &call.actor()?, &update).await?;
     Ok(call.reply(Updated {
         groupname: update.name.map(|_| true),
         description: update.description.map(|_| true),
@@ -261,6 +267,6 @@ struct Deleted {
 
 async fn delete(call: Call) -> Result<Reply<Deleted>, Error> {
     let room = call.room();
-    removals::delete(&call.state.db, &room, &call.actor()?).await?;
+    room_deletion::delete(&call.state.db, &room, &call.actor()?).await?;
     Ok(call.reply(Deleted { success: true, id: room.given().into() }))
 }

@@ -11,15 +11,15 @@ use futures_util::stream;
 use tokio::time::{Instant, Interval, interval_at};
 
 use super::State;
-use super::at;
 use super::call::Call;
+use super::idempotent_resource;
 use super::paging;
 use super::reply::FeedEnds;
-use crate::chatroom::RoomKey;
-use crate::chatroom::events::{Event, Kind};
-use crate::chatroom::feeds::{self, Position, Told, Topic};
 use crate::error::{Causes, Error};
-use crate::following::Subscription;
+use crate::events::feeds::{self, Position, Told, Topic};
+use crate::events::log::{Event, Kind};
+use crate::events::subscriptions::Subscription;
+use crate::names::RoomKey;
 
 const EVENT_STREAM: &str = "text/event-stream";
 
@@ -32,8 +32,8 @@ const CAUGHT_UP_AT_ONCE: i64 = 100;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/chatrooms/{chatroom_id}/events").route(web::get().to(of_room)))
-        .service(at("/events").route(web::get().to(of_app)));
+        .service(idempotent_resource("/chatrooms/{chatroom_id}/events").route(web::get().to(of_room)))
+        .service(idempotent_resource("/events").route(web::get().to(of_app)));
 }
 
 /// The events of a room behind the number `since`.

@@ -3,15 +3,15 @@
 use actix_web::web::{self, Data, Json, ServiceConfig};
 use serde_json::{Value, json};
 
-use super::{State, keyless_at};
+use super::{State, resource};
 use crate::error::Error;
 use crate::{migrations, telemetry};
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(keyless_at("/healthz").route(web::get().to(alive)))
-        .service(keyless_at("/readyz").route(web::get().to(ready)))
-        .service(keyless_at("/metrics").route(web::get().to(metrics)));
+        .service(resource("/healthz").route(web::get().to(alive)))
+        .service(resource("/readyz").route(web::get().to(ready)))
+        .service(resource("/metrics").route(web::get().to(metrics)));
 }
 
 /// The process is there and answers.

@@ -17,10 +17,10 @@ use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
 use super::State;
-use super::call::Visit;
+use super::call::AppRequest;
 use super::reply;
-use crate::chatroom::idempotency::{self, Answer, Claim, Keyed, Turn};
 use crate::error::{Causes, Error};
+use crate::idempotency::{self, Answer, Claim, Keyed, Turn};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -49,7 +49,7 @@ pub async fn once(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<Se
 
 /// What a key is about: the same key with another print is a mistake of the caller's. Only a good token gets so far.
 async fn read(request: &mut ServiceRequest) -> Result<(Data<State>, Keyed), Error> {
-    let visit = Visit::open(request.request().clone()).await?;
+    let visit = AppRequest::open(request.request().clone()).await?;
     visit.authenticate()?;
     let key = key(request.headers())?;
     let visit = visit.read_body(&mut request.take_payload()).await?;

@@ -4,19 +4,27 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder as _};
 use serde::Serialize;
 
-use super::at;
 use super::call::Call;
+use super::idempotent_resource;
 use super::paging::{self, Page};
 use super::reply::Reply;
-use crate::chatroom::members::{self, Added, Order, Removed};
-use crate::chatroom::{Names, RoomKey, Slice};
 use crate::config::AddExistingMember;
 use crate::error::Error;
+use crate::names::{CursorPage, Names, RoomKey};
+use crate::rooms::members::{self, Added, Removed};
+use crate::rooms::read;
+use crate::rooms::read::members::Order;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/chatrooms/{chatroom_id}/users").route(web::get().to(list)).route(web::post().to(add_several)))
-        .service(at("/chatrooms/{chatroom_id}/users/{usernames}").route(web::post().to(add_one)).route(web::delete().to(remove)));
+        .service(
+            idempotent_resource("/chatrooms/{chatroom_id}/users").route(web::get().to(list)).route(web::post().to(add_several)),
+        )
+        .service(
+            idempotent_resource("/chatrooms/{chatroom_id}/users/{usernames}")
+                .route(web::post().to(add_one))
+                .route(web::delete().to(remove)),
+        );
 }
 
 /// `{"owner": name}` or `{"member": name}`; admins are members here.
@@ -42,7 +50,7 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
         return Ok(list_by_cursor(call).await?.respond_to(&http));
     }
     let page = Page::of(&params);
-    let members::Page { owner, members } = members::page(&call.state.db, &call.room(), page.skip, page.size).await?;
+    let read::members::Page { owner, members } = read::members::page(&call.state.db, &call.room(), page.skip, page.size).await?;
     let affiliations = Affiliation::list(owner, members);
     let count = affiliations.len();
     Ok(call.reply(affiliations).count(count).respond_to(&http))
@@ -52,7 +60,8 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
 async fn list_by_cursor(call: Call) -> Result<Reply<Vec<String>>, Error> {
     let order = if call.params().first("sort") == Some("asc") { Order::Oldest } else { Order::Newest };
     let asked = call.slice(if order == Order::Oldest { "members" } else { "members/newest" })?;
-    let Slice { entries, next } = members::slice(&call.state.db, &call.room(), order, asked.after, asked.limit).await?;
+    let CursorPage { entries, next } =
+        read::members::slice(&call.state.db, &call.room(), order, asked.after, asked.limit).await?;
     let count = entries.len();
     Ok(call.reply(entries).count(count).next(&asked, next))
 }

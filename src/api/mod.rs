@@ -1,7 +1,7 @@
 //! What is said over HTTP: the paths, and how a call is read and answered. No SQL in here.
 //!
 //! A call goes down once and up once: the route below, [`call::Call`] (which app, which token, which body), the handler
-//! in the file named after the list, the operation of the same name in [`crate::chatroom`], and back through [`reply`].
+//! in the file named after the list, the operation of the same name in [`crate::rooms`], and back through [`reply`].
 
 pub mod actor;
 pub mod body;
@@ -40,13 +40,13 @@ use moka::future::Cache;
 use tokio_util::sync::CancellationToken;
 
 use self::cursor::Cursors;
+use crate::accounts::apps::{self, App};
 use crate::auth::{Keys, Passwords};
 use crate::callbacks::sender::Sender;
-use crate::chatroom::Db;
-use crate::chatroom::apps::{self, App};
 use crate::config::Settings;
+use crate::db::Db;
 use crate::error::Error;
-use crate::following::Following;
+use crate::events::subscriptions::Following;
 
 /// How long an app that was looked up is taken for granted: so long does a change by the operator need to be seen.
 const APP_LIFE: Duration = Duration::from_secs(1);
@@ -140,16 +140,16 @@ pub fn routes(config: &mut web::ServiceConfig) {
 }
 
 /// A path of calls, of which each change is made once per `Idempotency-Key`.
-fn at(
+fn idempotent_resource(
     path: &str,
 ) -> Resource<
     impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = actix_web::Error, InitError = ()>,
 > {
-    keyless_at(path).wrap(from_fn(idempotency::once))
+    resource(path).wrap(from_fn(idempotency::once))
 }
 
 /// The same where nothing is changed that a repetition could change again: the answer is always the present one.
-fn keyless_at(path: &str) -> Resource {
+fn resource(path: &str) -> Resource {
     web::resource([path.to_owned(), format!("{path}/")]).default_service(web::to(wrong_method))
 }
 

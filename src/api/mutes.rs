@@ -4,20 +4,27 @@
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
-use super::at;
 use super::body::Body;
 use super::call::Call;
+use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
-use crate::chatroom::mutes::{self, Mute, Strangers};
-use crate::chatroom::{PERMANENT_MS, Slice, rooms, unix_ms};
 use crate::error::Error;
+use crate::names::{CursorPage, PERMANENT_MS, unix_ms};
+use crate::rooms::details;
+use crate::rooms::mutes::{self, Strangers};
+use crate::rooms::read;
+use crate::rooms::read::mutes::Mute;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/chatrooms/{chatroom_id}/mute").route(web::get().to(list)).route(web::post().to(mute)))
-        .service(at("/chatrooms/{chatroom_id}/mute/{usernames}").route(web::delete().to(unmute)))
-        .service(at("/chatrooms/{chatroom_id}/ban").route(web::post().to(mute_all)).route(web::delete().to(unmute_all)));
+        .service(idempotent_resource("/chatrooms/{chatroom_id}/mute").route(web::get().to(list)).route(web::post().to(mute)))
+        .service(idempotent_resource("/chatrooms/{chatroom_id}/mute/{usernames}").route(web::delete().to(unmute)))
+        .service(
+            idempotent_resource("/chatrooms/{chatroom_id}/ban")
+                .route(web::post().to(mute_all))
+                .route(web::delete().to(unmute_all)),
+        );
 }
 
 /// Moments are Unix milliseconds.
@@ -37,10 +44,10 @@ impl From<Mute> for Muted {
 async fn list(call: Call) -> Result<Reply<Vec<Muted>>, Error> {
     if paging::is_by_cursor(&call.params()) {
         let asked = call.slice("mutes")?;
-        let Slice { entries, next } = mutes::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let CursorPage { entries, next } = read::mutes::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
         return Ok(call.reply(entries.into_iter().map(Muted::from).collect()).next(&asked, next));
     }
-    let mutes = mutes::list(&call.state.db, &call.room()).await?;
+    let mutes = read::mutes::list(&call.state.db, &call.room()).await?;
     Ok(call.reply(mutes.into_iter().map(Muted::from).collect()))
 }
 
@@ -99,12 +106,12 @@ struct MuteAll {
 
 /// E20: mutes the whole room. Its `action` is `put`, as the hosted service has it.
 async fn mute_all(call: Call) -> Result<Reply<MuteAll>, Error> {
-    rooms::set_mute_all(&call.state.db, &call.room(), &call.actor()?, true).await?;
+    details::set_mute_all(&call.state.db, &call.room(), &call.actor()?, true).await?;
     Ok(call.reply(MuteAll { mute: true }).action("put"))
 }
 
 /// E22: lifts the mute of the whole room; the mutes of members stay.
 async fn unmute_all(call: Call) -> Result<Reply<MuteAll>, Error> {
-    rooms::set_mute_all(&call.state.db, &call.room(), &call.actor()?, false).await?;
+    details::set_mute_all(&call.state.db, &call.room(), &call.actor()?, false).await?;
     Ok(call.reply(MuteAll { mute: false }))
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::State;
-use super::call::{Call, SliceAsked};
+use super::call::{Call, CursorRequest};
 use super::paging::Params;
 use crate::error::{Causes, Error};
 
@@ -67,7 +67,7 @@ impl<D> Reply<D> {
     }
 
     /// The same, from the place where a page of a room's list has ended.
-    pub fn next(self, asked: &SliceAsked, next: Option<i64>) -> Self {
+    pub fn next(self, asked: &CursorRequest, next: Option<i64>) -> Self {
         let cursor = next.map(|place| self.call.state.cursors.write(&asked.scope, &place));
         self.cursor(cursor)
     }

@@ -5,18 +5,18 @@ use serde::Serialize;
 
 use super::call::Call;
 use super::reply::Reply;
-use super::{at, keyless_at};
-use crate::chatroom::speech::{self, Layer, Verdict};
-use crate::chatroom::unix_ms;
+use super::{idempotent_resource, resource};
 use crate::error::Error;
+use crate::names::unix_ms;
+use crate::rooms::read::speech::{self, Layer, Verdict};
 
 /// The most users in one question.
 const MAX_BATCH: usize = 100;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/chatrooms/{chatroom_id}/users/{usernames}/speak").route(web::get().to(check_one)))
-        .service(keyless_at("/chatrooms/{chatroom_id}/speak").route(web::post().to(check_several)));
+        .service(idempotent_resource("/chatrooms/{chatroom_id}/users/{usernames}/speak").route(web::get().to(check_one)))
+        .service(resource("/chatrooms/{chatroom_id}/speak").route(web::post().to(check_several)));
 }
 
 /// `layer` is the rule that decides; `until` the end of the mute or the block, in Unix milliseconds, if that decides, and

@@ -3,16 +3,16 @@
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
-use super::at;
 use super::call::Call;
+use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
-use crate::chatroom::standing::{self, Standing};
-use crate::chatroom::unix_ms;
 use crate::error::Error;
+use crate::names::unix_ms;
+use crate::rooms::read::standing::{self, Standing};
 
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(at("/users/{usernames}/standing").route(web::get().to(list)));
+    config.service(idempotent_resource("/users/{usernames}/standing").route(web::get().to(list)));
 }
 
 /// Moments are Unix milliseconds.

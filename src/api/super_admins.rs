@@ -3,11 +3,11 @@
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
-use super::at;
 use super::call::Call;
+use super::idempotent_resource;
 use super::paging::Page;
 use super::reply::Reply;
-use crate::chatroom::super_admins;
+use crate::accounts::super_admins;
 use crate::error::Error;
 
 /// Entries on a page where its size is not named.
@@ -15,8 +15,8 @@ const DEFAULT_PAGE_SIZE: u64 = 10;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/chatrooms/super_admin").route(web::get().to(list)).route(web::post().to(promote)))
-        .service(at("/chatrooms/super_admin/{usernames}").route(web::delete().to(demote)));
+        .service(idempotent_resource("/chatrooms/super_admin").route(web::get().to(list)).route(web::post().to(promote)))
+        .service(idempotent_resource("/chatrooms/super_admin/{usernames}").route(web::delete().to(demote)));
 }
 
 /// The super admins, page by page, the longest standing first.

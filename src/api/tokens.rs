@@ -7,26 +7,27 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::body::Body;
-use super::call::{Call, Visit};
-use super::keyless_at;
+use super::call::{AppRequest, Call};
+use super::resource;
 use super::users::Entity;
+use crate::accounts::apps;
+use crate::accounts::users::{self, Account, Registration};
 use crate::auth::{self, Kind, Life, Subject};
-use crate::chatroom::users::{self, Account, Registration};
-use crate::chatroom::{MAX_NAME_BYTES, Names, apps, is_username};
 use crate::error::Error;
+use crate::names::{MAX_NAME_BYTES, Names, is_username};
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(keyless_at("/token").route(web::post().to(issue)))
-        .service(keyless_at("/token/introspect").route(web::post().to(introspect)));
+        .service(resource("/token").route(web::post().to(issue)))
+        .service(resource("/token/introspect").route(web::post().to(introspect)));
 }
 
-async fn issue(visit: Visit) -> Result<HttpResponse, Error> {
-    let body = visit.body()?;
+async fn issue(request: AppRequest) -> Result<HttpResponse, Error> {
+    let body = request.body()?;
     match text(&body, "grant_type", "grant_type must be provided")? {
-        "client_credentials" => app_token(&visit, &body).await,
-        "password" => token_for_password(&visit, &body).await,
-        "inherit" => token_on_the_word_of_the_app(&visit, &body).await,
+        "client_credentials" => app_token(&request, &body).await,
+        "password" => token_for_password(&request, &body).await,
+        "inherit" => token_on_the_word_of_the_app(&request, &body).await,
         _ => Err(Error::InvalidGrant("grant_type is not supported")),
     }
 }
@@ -39,19 +40,19 @@ struct AppToken {
     application: Uuid,
 }
 
-async fn app_token(visit: &Visit, body: &Body) -> Result<HttpResponse, Error> {
+async fn app_token(request: &AppRequest, body: &Body) -> Result<HttpResponse, Error> {
     let client_id = text(body, "client_id", "client_id must be provided.")?;
     let client_secret = text(body, "client_secret", "client_secret must be provided")?;
-    let life = life(visit, body)?;
-    let app = &visit.app;
-    let credentials = apps::credentials(&visit.state.db, app.id).await?;
+    let life = life(request, body)?;
+    let app = &request.app;
+    let credentials = apps::credentials(&request.state.db, app.id).await?;
     if credentials.client_id != client_id {
         return Err(Error::InvalidGrant("client_id does not match"));
     }
     if !auth::client_secret_matches(app.uuid, client_secret, &credentials.client_secret_hash) {
         return Err(Error::InvalidGrant("client_secret does not match"));
     }
-    let token = visit.state.keys.issue(app.uuid, &Subject::Client(client_id), life)?;
+    let token = request.state.keys.issue(app.uuid, &Subject::Client(client_id), life)?;
     Ok(HttpResponse::Ok().json(AppToken { access_token: token.text, expires_in: token.expires_in, application: app.uuid }))
 }
 
@@ -62,25 +63,25 @@ struct UserToken {
     user: Entity,
 }
 
-async fn token_for_password(visit: &Visit, body: &Body) -> Result<HttpResponse, Error> {
+async fn token_for_password(request: &AppRequest, body: &Body) -> Result<HttpResponse, Error> {
     let username = text(body, "username", "username must be provided")?;
     let password = text(body, "password", "password must be provided")?;
-    let life = life(visit, body)?;
-    let account = users::account(&visit.state.db, visit.app.id, &Names::new([username])).await?;
+    let life = life(request, body)?;
+    let account = users::account(&request.state.db, request.app.id, &Names::new([username])).await?;
     let account = account.ok_or(Error::GrantUserNotFound)?;
     let matches = match &account.password_hash {
-        Some(hash) => visit.state.passwords.matches(password.to_owned(), hash.clone()).await?,
+        Some(hash) => request.state.passwords.matches(password.to_owned(), hash.clone()).await?,
         None => false,
     };
     if !matches {
         return Err(Error::InvalidGrant("invalid username or password"));
     }
-    user_token(visit, account, life)
+    user_token(request, account, life)
 }
 
 /// Needs the token of the app; registers an unknown user if asked to, without a password.
-async fn token_on_the_word_of_the_app(visit: &Visit, body: &Body) -> Result<HttpResponse, Error> {
-    visit.authenticate()?;
+async fn token_on_the_word_of_the_app(request: &AppRequest, body: &Body) -> Result<HttpResponse, Error> {
+    request.authenticate()?;
     let username = text(body, "username", "username must be provided")?;
     if username.len() > MAX_NAME_BYTES {
         return Err(Error::IllegalArgument("USERNAME_TOO_LONG".into()));
@@ -89,10 +90,10 @@ async fn token_on_the_word_of_the_app(visit: &Visit, body: &Body) -> Result<Http
     if !is_username(&name.given()[0]) {
         return Err(Error::IllegalArgument(format!("username [{username}] is not legal")));
     }
-    let life = life(visit, body)?;
-    let (db, app) = (&visit.state.db, visit.app.id);
+    let life = life(request, body)?;
+    let (db, app) = (&request.state.db, request.app.id);
     if let Some(account) = users::account(db, app, &name).await? {
-        return user_token(visit, account, life);
+        return user_token(request, account, life);
     }
     if body.get("autoCreateUser").and_then(serde_json::Value::as_bool) != Some(true) {
         return Err(Error::EntityNotFound);
@@ -101,16 +102,16 @@ async fn token_on_the_word_of_the_app(visit: &Visit, body: &Body) -> Result<Http
     users::register(db, app, &[registration]).await?;
     // Registered here, or by somebody else in this very moment; missing only while a former user of that name goes.
     let account = users::account(db, app, &name).await?.ok_or(Error::GrantUserBusy)?;
-    user_token(visit, account, life)
+    user_token(request, account, life)
 }
 
-fn user_token(visit: &Visit, account: Account, life: Life) -> Result<HttpResponse, Error> {
+fn user_token(request: &AppRequest, account: Account, life: Life) -> Result<HttpResponse, Error> {
     let Account { user, token_generation: generation, .. } = account;
     if !user.activated {
         return Err(Error::InvalidGrant("user not activated"));
     }
     let subject = Subject::User { name: &user.username, uuid: user.uuid, generation };
-    let token = visit.state.keys.issue(visit.app.uuid, &subject, life)?;
+    let token = request.state.keys.issue(request.app.uuid, &subject, life)?;
     Ok(HttpResponse::Ok().json(UserToken { access_token: token.text, expires_in: token.expires_in, user: user.into() }))
 }
 
@@ -153,9 +154,9 @@ fn text<'b>(body: &'b Body, field: &str, refusal: &str) -> Result<&'b str, Error
 }
 
 /// `ttl` in seconds; 0 is for ever.
-fn life(visit: &Visit, body: &Body) -> Result<Life, Error> {
+fn life(request: &AppRequest, body: &Body) -> Result<Life, Error> {
     match body.integer("ttl") {
-        Ok(None) => Ok(Life::Seconds(visit.state.settings.auth.token_ttl_seconds)),
+        Ok(None) => Ok(Life::Seconds(request.state.settings.auth.token_ttl_seconds)),
         Ok(Some(0)) => Ok(Life::Forever),
         Ok(Some(seconds @ 1..)) => Ok(Life::Seconds(u32::try_from(seconds).unwrap_or(u32::MAX))),
         Ok(Some(_)) | Err(_) => Err(Error::IllegalArgument("ttl is invalid".into())),

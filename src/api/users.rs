@@ -13,11 +13,11 @@ use super::body::Body;
 use super::call::Call;
 use super::paging::{self, Page};
 use super::reply::{Reply, UserReply, now_ms};
-use super::{at, keyless_at};
-use crate::chatroom::departures;
-use crate::chatroom::users::{self, Registration, User};
-use crate::chatroom::{MAX_NAME_BYTES, Names, is_username, unix_ms};
+use super::{idempotent_resource, resource};
+use crate::accounts::users::{self, Registration, User};
 use crate::error::Error;
+use crate::names::{MAX_NAME_BYTES, Names, is_username, unix_ms};
+use crate::rooms::user_deletion;
 
 /// The most users in one registration.
 const MAX_BATCH: usize = 60;
@@ -28,17 +28,29 @@ const MAX_NICKNAME: usize = 100;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/users").route(web::get().to(list)).route(web::post().to(register)).route(web::delete().to(delete_several)))
         .service(
-            at("/users/{usernames}").route(web::get().to(get)).route(web::put().to(set_nickname)).route(web::delete().to(delete)),
+            idempotent_resource("/users")
+                .route(web::get().to(list))
+                .route(web::post().to(register))
+                .route(web::delete().to(delete_several)),
         )
-        .service(at("/users/{usernames}/password").route(web::put().to(set_password)).route(web::post().to(set_password)))
-        .service(at("/users/{usernames}/activate").route(web::post().to(activate)))
-        .service(at("/users/{usernames}/deactivate").route(web::post().to(deactivate)))
-        .service(at("/users/{usernames}/disconnect").route(web::get().to(disconnect)))
-        .service(at("/users/{usernames}/disconnect/{resource}").route(web::get().to(disconnect)))
-        .service(keyless_at("/users/{usernames}/status").route(web::get().to(status)).route(web::post().to(status_of_several)))
-        .service(at("/users/{usernames}/joined_chatrooms").route(web::get().to(joined)));
+        .service(
+            idempotent_resource("/users/{usernames}")
+                .route(web::get().to(get))
+                .route(web::put().to(set_nickname))
+                .route(web::delete().to(delete)),
+        )
+        .service(
+            idempotent_resource("/users/{usernames}/password")
+                .route(web::put().to(set_password))
+                .route(web::post().to(set_password)),
+        )
+        .service(idempotent_resource("/users/{usernames}/activate").route(web::post().to(activate)))
+        .service(idempotent_resource("/users/{usernames}/deactivate").route(web::post().to(deactivate)))
+        .service(idempotent_resource("/users/{usernames}/disconnect").route(web::get().to(disconnect)))
+        .service(idempotent_resource("/users/{usernames}/disconnect/{resource}").route(web::get().to(disconnect)))
+        .service(resource("/users/{usernames}/status").route(web::get().to(status)).route(web::post().to(status_of_several)))
+        .service(idempotent_resource("/users/{usernames}/joined_chatrooms").route(web::get().to(joined)));
 }
 
 #[derive(Serialize)]
@@ -182,7 +194,7 @@ async fn get(call: Call) -> Result<UserReply<Entity>, Error> {
 
 /// U5: the user goes, with the rooms that the user owns and every standing in others.
 async fn delete(call: Call) -> Result<UserReply<Entity>, Error> {
-    let deleted = departures::delete(&call.state.db, call.app.id, &call.actor()?, &call.user()).await?;
+    let deleted = user_deletion::delete(&call.state.db, call.app.id, &call.actor()?, &call.user()).await?;
     if deleted.is_empty() {
         return Err(Error::AccountNotFound);
     }
@@ -203,7 +215,7 @@ async fn list(call: Call) -> Result<UserReply<Entity>, Error> {
 async fn delete_several(call: Call) -> Result<UserReply<Entity>, Error> {
     let (users, cursor) = page(&call).await?;
     let names = Names::new(users.into_iter().map(|user| user.username));
-    let deleted = departures::delete(&call.state.db, call.app.id, &call.actor()?, &names).await?;
+    let deleted = user_deletion::delete(&call.state.db, call.app.id, &call.actor()?, &names).await?;
     Ok(call.user_reply(entities(deleted)).cursor(cursor))
 }
 

@@ -3,19 +3,26 @@
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
-use super::at;
 use super::call::Call;
+use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
-use crate::chatroom::whitelist;
-use crate::chatroom::{Names, RoomKey, Slice};
 use crate::error::Error;
+use crate::names::{CursorPage, Names, RoomKey};
+use crate::rooms::read;
+use crate::rooms::whitelist;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(at("/chatrooms/{chatroom_id}/white/users").route(web::get().to(list)).route(web::post().to(add_several)))
         .service(
-            at("/chatrooms/{chatroom_id}/white/users/{usernames}").route(web::post().to(add_one)).route(web::delete().to(remove)),
+            idempotent_resource("/chatrooms/{chatroom_id}/white/users")
+                .route(web::get().to(list))
+                .route(web::post().to(add_several)),
+        )
+        .service(
+            idempotent_resource("/chatrooms/{chatroom_id}/white/users/{usernames}")
+                .route(web::post().to(add_one))
+                .route(web::delete().to(remove)),
         );
 }
 
@@ -23,11 +30,11 @@ pub fn routes(config: &mut ServiceConfig) {
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
         let asked = call.slice("whitelist")?;
-        let Slice { entries, next } = whitelist::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let CursorPage { entries, next } = read::whitelist::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
         let count = entries.len();
         return Ok(call.reply(entries).count(count).next(&asked, next));
     }
-    let whitelist = whitelist::list(&call.state.db, &call.room()).await?;
+    let whitelist = read::whitelist::list(&call.state.db, &call.room()).await?;
     let count = whitelist.len();
     Ok(call.reply(whitelist).count(count))
 }

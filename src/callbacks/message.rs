@@ -15,9 +15,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::auth::hex;
-use crate::chatroom::deliveries::Event;
-use crate::chatroom::events::CLIENT;
-use crate::chatroom::unix_ms;
+use crate::callbacks::deliveries::Event;
+use crate::events::log::CLIENT;
+use crate::names::unix_ms;
 
 /// The whole body.
 #[derive(Serialize)]

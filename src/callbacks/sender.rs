@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::message;
 use super::target::{Targets, Unanswered};
 use crate::auth::{Seals, Unsealed};
-use crate::chatroom::callbacks::Target;
-use crate::chatroom::deliveries::{Attempt, Event};
+use crate::callbacks::deliveries::{Attempt, Event};
+use crate::callbacks::rules::Target;
 use crate::config::Callbacks;
 use crate::error::Error;
 

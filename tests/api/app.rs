@@ -1,6 +1,7 @@
 //! The stage of a test: an app of its own on a service that all tests share, or on instances of its own.
 
-use roomward::chatroom::Db;
+use roomward::accounts::apps::{self, App, Credentials};
+use roomward::db::Db;
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +9,6 @@ use std::sync::mpsc;
 
 use reqwest::Method;
 use roomward::auth::{self, Keys, Life, Subject};
-use roomward::chatroom::apps::{self, App, Credentials};
 use roomward::config::Settings;
 use roomward::migrations;
 use roomward::server::{Service, Stop};

@@ -8,7 +8,7 @@ use reqwest::{Method, Response};
 use roomward::migrations;
 use serde_json::{Value, json};
 
-use crate::app::{Instance, TestApp, new_database, settings};
+use crate::app::{Instance, TestApp, eventually, new_database, settings};
 
 /// The first moment of the events that tests write, in Unix milliseconds.
 const START: i64 = 1_700_000_000_000;
@@ -423,12 +423,17 @@ async fn an_export_is_read_as_it_is_taken_and_breaks_off_without_an_end_when_the
     .await;
     let mut answer = export(&app, "").await;
     let mut text = answer.chunk().await.expect("a beginning").expect("a beginning").to_vec();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let busy: i64 = sqlx::query_scalar("select count(*) from pg_stat_activity where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()")
+    eventually("nothing waits for the reader", || async {
+        let busy: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity
+             where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()",
+        )
         .fetch_one(&app.db)
         .await
         .expect("a row");
-    assert_eq!(busy, 0, "nothing waits for the reader");
+        busy == 0
+    })
+    .await;
     sqlx::query("alter table events rename to lost").execute(&app.db).await.expect("renamed");
     let broken = loop {
         match answer.chunk().await {

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use reqwest::Method;
-use roomward::chatroom::idempotency::{Answer as Kept, Keyed, Turn, turn};
-use roomward::chatroom::{Db, RoomKey};
+use roomward::db::Db;
+use roomward::idempotency::{Answer as Kept, Keyed, Turn, turn};
 use roomward::migrations;
+use roomward::names::RoomKey;
 use serde_json::json;
 use sqlx::{Postgres, Transaction};
 use tokio::io::AsyncWriteExt as _;
@@ -321,7 +322,7 @@ fn keyed(app: &TestApp, print: u8) -> Keyed {
 }
 
 /// The claim of a call, which must be free.
-async fn claim(db: &Db, call: Keyed) -> roomward::chatroom::idempotency::Claim {
+async fn claim(db: &Db, call: Keyed) -> roomward::idempotency::Claim {
     match turn(db, call, &settings(shared_database()).idempotency).await.expect("a turn") {
         Turn::Ours(claim) => claim,
         Turn::Made(_) => panic!("made already"),

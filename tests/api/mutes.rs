@@ -1,7 +1,7 @@
 //! Mutes: calls 18 to 22.
 
 use reqwest::Method;
-use roomward::chatroom::Db;
+use roomward::db::Db;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -272,15 +272,15 @@ async fn instances_that_sweep_together_take_each_mute_once_in_batches() {
     let stop = CancellationToken::new();
     let instances = [(); 3].map(|()| Db::new(db.clone()));
     let (one, two, three) = tokio::join!(
-        roomward::expiry::pass(&instances[0], 20, &stop),
-        roomward::expiry::pass(&instances[1], 20, &stop),
-        roomward::expiry::pass(&instances[2], 20, &stop)
+        roomward::tasks::expiry::pass(&instances[0], 20, &stop),
+        roomward::tasks::expiry::pass(&instances[1], 20, &stop),
+        roomward::tasks::expiry::pass(&instances[2], 20, &stop)
     );
     assert_eq!(one.expect("swept") + two.expect("swept") + three.expect("swept"), 5 * 490);
     let left: i64 = sqlx::query_scalar("select count(*) from mutes").fetch_one(&db).await.expect("a row");
     assert_eq!(left, 50);
     stop.cancel();
-    assert_eq!(roomward::expiry::pass(&Db::new(db.clone()), 20, &stop).await.expect("nothing to do"), 0);
+    assert_eq!(roomward::tasks::expiry::pass(&Db::new(db.clone()), 20, &stop).await.expect("nothing to do"), 0);
 }
 
 #[tokio::test]
@@ -304,7 +304,7 @@ async fn ended_mutes_of_a_deleted_room_do_not_hold_up_the_others() {
     .execute(&db)
     .await
     .expect("rooms");
-    assert_eq!(roomward::expiry::pass(&Db::new(db.clone()), 10, &CancellationToken::new()).await.expect("swept"), 30);
+    assert_eq!(roomward::tasks::expiry::pass(&Db::new(db.clone()), 10, &CancellationToken::new()).await.expect("swept"), 30);
 }
 
 #[tokio::test]

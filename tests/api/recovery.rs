@@ -157,16 +157,16 @@ async fn no_acknowledged_change_is_lost_to_a_transaction_that_somebody_has_dropp
         .connect(crate::app::shared_database())
         .await
         .expect("the database");
-    let db = roomward::chatroom::Db::new(pool);
-    let key = roomward::chatroom::RoomKey::new(app.app.id, &*room);
-    let bob = roomward::chatroom::Names::new(["bob"]);
-    let actor = roomward::chatroom::events::Actor::client();
+    let db = roomward::db::Db::new(pool);
+    let key = roomward::names::RoomKey::new(app.app.id, &*room);
+    let bob = roomward::names::Names::new(["bob"]);
+    let actor = roomward::events::log::Actor::client();
     for round in 0..300_u64 {
-        let mute = roomward::chatroom::mutes::mute(&db, &key, &actor, &bob, 60_000, 0);
+        let mute = roomward::rooms::mutes::mute(&db, &key, &actor, &bob, 60_000, 0);
         let _ = tokio::time::timeout(Duration::from_micros(round * 7 % 2000), mute).await;
         let registration =
-            roomward::chatroom::users::Registration { username: format!("user{round}"), password_hash: None, nickname: None };
-        let registered = roomward::chatroom::users::register(&db, app.app.id, &[registration]).await.expect("registered");
+            roomward::accounts::users::Registration { username: format!("user{round}"), password_hash: None, nickname: None };
+        let registered = roomward::accounts::users::register(&db, app.app.id, &[registration]).await.expect("registered");
         assert_eq!(registered.len(), 1);
     }
     let there: i64 = sqlx::query_scalar("select count(*) from users where app = $1 and username like 'user%'")

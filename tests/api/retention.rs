@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use roomward::chatroom::Db;
-use roomward::chatroom::retention::{self as rows, Place, Terms};
 use roomward::config::Settings;
+use roomward::db::Db;
+use roomward::events::retention as rows;
+use roomward::events::retention::{Place, Terms};
 use roomward::migrations;
-use roomward::retention::{self, Removed, Unfinished};
+use roomward::tasks::retention::{self, Removed, Unfinished};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;

@@ -1,7 +1,7 @@
 //! Users: registering, reading, deleting.
 
-use roomward::chatroom::Db;
-use roomward::chatroom::departures::{self, Effort};
+use roomward::db::Db;
+use roomward::rooms::user_deletion::{self, Effort};
 use std::time::Duration;
 
 use serde_json::json;
@@ -366,7 +366,7 @@ async fn whoever_is_given_a_name_again_keeps_what_is_theirs() {
         .execute(&app.db)
         .await
         .expect("marked");
-    let deleted = departures::deleted(&Db::new(app.db.clone()), 1000).await.expect("a list");
+    let deleted = user_deletion::deleted(&Db::new(app.db.clone()), 1000).await.expect("a list");
     eventually("one caller has finished", || async {
         app.post_json("/users", json!({"username": "bob", "password": "x"})).await.status == 200
     })
@@ -375,7 +375,7 @@ async fn whoever_is_given_a_name_again_keeps_what_is_theirs() {
     let owned = app.room("bob", &[]).await;
     for user in &deleted {
         let effort = Effort { rooms: 1000, until: None };
-        departures::forget(&Db::new(app.db.clone()), user, &effort).await.expect("nothing to do");
+        user_deletion::forget(&Db::new(app.db.clone()), user, &effort).await.expect("nothing to do");
     }
     assert_eq!(app.members(&room).await, ["ann", "bob"]);
     assert_eq!(app.members(&owned).await, ["bob"]);
@@ -410,7 +410,7 @@ async fn no_name_is_free_while_a_room_knows_its_user_though_another_took_all_the
     let taken = app.post_json("/users", json!({"username": "a2", "password": "x"})).await;
     assert_eq!(taken.status, 400, "the name is not free: {}", taken.text);
     let stop = tokio_util::sync::CancellationToken::new();
-    roomward::purge::pass(&Db::new(app.db.clone()), 5000, &stop).await.expect("removed");
+    roomward::tasks::purge::pass(&Db::new(app.db.clone()), 5000, &stop).await.expect("removed");
     app.users(&["a1", "a2"]).await;
     assert_eq!(app.members(&room).await, ["zoe"]);
     let joined = app.get("/users/a2/joined_chatrooms").await;

@@ -1,0 +1,98 @@
+//! Super admins: users who may make rooms from their clients, in the whole app.
+//!
+//! What happens to them is told as the events of a room without a name. Their number is on the row of the app, whose lock
+//! comes first.
+
+use sqlx::PgConnection;
+
+use crate::accounts::users;
+use crate::db::Db;
+use crate::error::Error;
+use crate::events::log::{self, Actor, Kind, Last, NewEvent};
+use crate::names::{Names, RoomKey};
+
+/// Reads `size` super admins, the longest standing first, the first `skip` left out.
+pub async fn list(db: &Db, app: i32, skip: i64, size: i64) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar!(
+        "select username from super_admins where app = $1 order by promoted_at, username offset $2 limit $3",
+        app,
+        skip,
+        size,
+    )
+    .fetch_all(db.pool())
+    .await?)
+}
+
+/// Makes a user a super admin. For one who is, there is nothing to do.
+pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(), Error> {
+    db.transact(async |connection| {
+        let last = lock(&mut *connection, app).await?;
+        let held = users::hold(&mut *connection, app, name.stored(), false).await?;
+        let Some(user) = held.into_iter().next() else {
+            return Err(Error::UserNotFound { user: name.given().join(",") });
+        };
+        let promoted = sqlx::query!(
+            "insert into super_admins (app, username) values ($1, $2) on conflict (app, username) do nothing",
+            app,
+            user,
+        )
+        .execute(&mut *connection)
+        .await?;
+        if promoted.rows_affected() > 0 {
+            record(connection, app, last, NewEvent::new(Kind::SuperAdminAdd, actor).users([user])).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    db.tell_news();
+    Ok(())
+}
+
+/// Makes a super admin a plain user again. For one who is, there is nothing to do.
+pub async fn demote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(), Error> {
+    users::find(db, app, name).await?.ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })?;
+    db.transact(async |connection| {
+        let last = lock(&mut *connection, app).await?;
+        delete(connection, app, last, actor, name.stored()).await
+    })
+    .await?;
+    db.tell_news();
+    Ok(())
+}
+
+/// Locks the row of the app, and returns the last event of the app as a whole.
+pub(crate) async fn lock(connection: &mut PgConnection, app: i32) -> Result<Last, Error> {
+    let app = sqlx::query!("select last_event, last_xact from apps where id = $1 for no key update", app);
+    let row = app.fetch_one(connection).await?;
+    Ok(Last { n: row.last_event, xact: row.last_xact })
+}
+
+/// Ends the standing of those of `users` who are super admins. The row of the app is locked.
+pub(crate) async fn delete(
+    connection: &mut PgConnection,
+    app: i32,
+    last: Last,
+    actor: &Actor,
+    users: &[String],
+) -> Result<(), Error> {
+    let gone = sqlx::query_scalar!(
+        "delete from super_admins where app = $1 and username = any($2::text[]) returning username",
+        app,
+        users,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if !gone.is_empty() {
+        let gone = users.iter().filter(|name| gone.contains(name));
+        record(connection, app, last, NewEvent::new(Kind::SuperAdminRemove, actor).users(gone)).await?;
+    }
+    Ok(())
+}
+
+async fn record(connection: &mut PgConnection, app: i32, last: Last, event: NewEvent) -> Result<(), Error> {
+    let last = log::append(&mut *connection, &RoomKey::new(app, ""), last, &[event]).await?;
+    sqlx::query!("update apps set last_event = $2, last_xact = $3 where id = $1", app, last.n, last.xact)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

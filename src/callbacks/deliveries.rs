@@ -1,0 +1,417 @@
+//! What is sent to the targets of callbacks, and what came of it.
+//!
+//! Deliveries wait in lines, one for each rule and room, and are made in the order of the room's events. Whoever works on
+//! a line holds its claim for a while; without the claim nothing is written. Nothing in here asks for a room's lock, and
+//! nobody holds a line's lock for longer than a statement or two.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::callbacks::rules::Target;
+use crate::db::Db;
+use crate::error::Error;
+
+/// A rule that has something to send.
+pub struct Due {
+    /// The rule.
+    pub rule: Uuid,
+    /// How long the line that waits longest has been due.
+    pub lag: Duration,
+}
+
+/// A line that is ours to work on, as long as its claim holds.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Whose deliveries they are.
+    pub rule: Uuid,
+    /// The room that they are about; empty: the app as a whole.
+    pub chatroom: String,
+    claim: Uuid,
+}
+
+/// What is to be done on a line.
+pub enum Next {
+    /// This.
+    Send(Box<Delivery>),
+    /// This can never be sent: its event is gone.
+    Bury {
+        /// The delivery.
+        id: i64,
+        /// The number of the event that was.
+        n: i64,
+    },
+    /// Nothing is left: the line is to be [closed](close).
+    Nothing,
+    /// The rule was paused: the line is to be given [back](give_back).
+    Paused,
+    /// The rule is deleted, or the claim lost, or lost before a sending could end: nothing of it is ours any more.
+    Lost,
+}
+
+/// A delivery with all that its message says.
+pub struct Delivery {
+    /// Its number.
+    pub id: i64,
+    /// Its id on the wire, the same for every attempt.
+    pub call_id: Uuid,
+    /// How many attempts have failed.
+    pub attempts: i32,
+    /// Where to.
+    pub target: Target,
+    /// The app, as ORG#APP.
+    pub appkey: String,
+    /// The event.
+    pub event: Event,
+}
+
+/// An event as callbacks tell it.
+pub struct Event {
+    /// The room's id; empty: the app as a whole.
+    pub chatroom: String,
+    /// Its number within the room.
+    pub n: i64,
+    /// What has happened; see [`crate::events::log::Kind::text`].
+    pub kind: String,
+    /// Whom it is about.
+    pub users: Vec<String>,
+    /// What was so before, as JSON.
+    pub before: Option<String>,
+    /// What is so since, as JSON.
+    pub after: Option<String>,
+    /// Who has done it.
+    pub actor: String,
+    /// How many members there are after it.
+    pub member_count: Option<i32>,
+    /// When.
+    pub happened_at: OffsetDateTime,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt {
+    /// Whether the target took it.
+    pub succeeded: bool,
+    /// The HTTP status, if an answer came.
+    pub status: Option<u16>,
+    /// How long it took.
+    pub latency: Duration,
+}
+
+/// How patient deliveries are.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long a sending may take.
+    pub sending: Duration,
+    /// How long a claim holds that is not renewed.
+    pub lease: Duration,
+    /// How long after the first attempt failures are tried again.
+    pub give_up_after: Duration,
+}
+
+/// What a delivery is after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Made. The line goes on.
+    Done,
+    /// To be tried again later, as is the line.
+    Waits,
+    /// Given up. The line goes on.
+    Dead,
+    /// Somebody else has the line by now, and settles it.
+    Lost,
+}
+
+/// Which rules have lines that are due.
+pub async fn due(db: &Db) -> Result<Vec<Due>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select rule.id, extract(epoch from now() - line.next_at)::float8 as "lag!"
+        from callback_rules rule
+        cross join lateral (
+            select next_at from callback_lines where rule = rule.id and next_at <= now() order by next_at limit 1
+        ) line
+        where not paused and deleted_at is null
+        "#
+    )
+    .fetch_all(db.pool())
+    .await?;
+    Ok(rows.into_iter().map(|row| Due { rule: row.id, lag: Duration::from_secs_f64(row.lag.max(0.0)) }).collect())
+}
+
+/// Takes up to `count` due lines of a rule that nobody else is just taking, the longest waiting first.
+pub async fn claim(db: &Db, rule: Uuid, count: usize, lease: Duration) -> Result<Vec<Line>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        with due as (
+            select chatroom from callback_lines where rule = $1 and next_at <= now()
+            order by next_at limit $2 for no key update skip locked
+        )
+        update callback_lines line set claim = gen_random_uuid(), next_at = now() + make_interval(secs => $3)
+        from due where line.rule = $1 and line.chatroom = due.chatroom
+        returning line.chatroom, line.claim as "claim!"
+        "#,
+        rule,
+        i64::try_from(count).unwrap_or(i64::MAX),
+        lease.as_secs_f64(),
+    )
+    .fetch_all(db.pool())
+    .await?;
+    Ok(rows.into_iter().map(|row| Line { rule, chatroom: row.chatroom, claim: row.claim }).collect())
+}
+
+/// What is to be done first on a line, for which it must be ours for as long as a sending may take.
+pub async fn next(db: &Db, line: &Line, sending: Duration) -> Result<Next, Error> {
+    let row = sqlx::query!(
+        r#"
+        select rule.paused, rule.url, rule.secret, apps.org || '#' || apps.name as "appkey!",
+               first.id as "id?", first.n as "n?", first.call_id as "call_id?", first.attempts as "attempts?",
+               event.kind as "kind?", event.users as "users?", event.before::text as before, event.after::text as after,
+               event.actor as "actor?", event.member_count, event.happened_at as "happened_at?"
+        from callback_lines line
+        join callback_rules rule on rule.id = line.rule and rule.deleted_at is null
+        join apps on apps.id = rule.app
+        left join lateral (
+            select id, n, call_id, attempts, app from deliveries
+            where rule = $1 and chatroom = $2 and state = 'pending'
+            order by n, id limit 1
+        ) first on true
+        left join events event on event.app = first.app and event.chatroom = $2 and event.n = first.n
+        where line.rule = $1 and line.chatroom = $2 and line.claim = $3 and line.next_at > now() + make_interval(secs => $4)
+        "#,
+        line.rule,
+        line.chatroom,
+        line.claim,
+        sending.as_secs_f64(),
+    )
+    .fetch_optional(db.pool())
+    .await?;
+    let Some(row) = row else { return Ok(Next::Lost) };
+    if row.paused {
+        return Ok(Next::Paused);
+    }
+    let (Some(id), Some(n), Some(call_id), Some(attempts)) = (row.id, row.n, row.call_id, row.attempts) else {
+        return Ok(Next::Nothing);
+    };
+    let (Some(kind), Some(users), Some(actor), Some(happened_at)) = (row.kind, row.users, row.actor, row.happened_at) else {
+        return Ok(Next::Bury { id, n });
+    };
+    let (chatroom, before, after, member_count) = (line.chatroom.clone(), row.before, row.after, row.member_count);
+    let event = Event { chatroom, n, kind, users, before, after, actor, member_count, happened_at };
+    let target = Target { url: row.url, sealed: row.secret };
+    Ok(Next::Send(Box::new(Delivery { id, call_id, attempts, target, appkey: row.appkey, event })))
+}
+
+/// Writes down what came of an attempt.
+///
+/// After a success the claim holds for another `lease`. After a failure the line rests for 1 s, 2 s, 4 s and so on up to
+/// an hour, each some 20 % more or less, so that a target that comes back is not run over.
+pub async fn settle(db: &Db, line: &Line, id: i64, attempt: &Attempt, patience: &Patience) -> Result<Settled, Error> {
+    let state = sqlx::query_scalar!(
+        r#"
+        with delivery as (
+            select attempts, coalesce(first_at, now() - make_interval(secs => $7)) as first_at
+            from deliveries where id = $4 and state = 'pending'
+        ),
+        verdict as (
+            select *, case when $5 then 'done'
+                           when first_at <= now() - make_interval(secs => $9) then 'dead'
+                           else 'pending' end as state
+            from delivery
+        ),
+        held as (
+            update callback_lines line
+            set claim = case when verdict.state <> 'pending' then line.claim end,
+                next_at = now() + make_interval(secs => case
+                    when verdict.state <> 'pending' then $8
+                    else least(3600, power(2, least(attempts, 12)) * (0.8 + 0.4 * random())) end)
+            from verdict where line.rule = $1 and line.chatroom = $2 and line.claim = $3
+            returning verdict.*
+        ),
+        rule as (
+            update callback_rules set failing_since = case when not $5 then now() end
+            where id = $1 and (failing_since is null) <> $5 and exists (select from held)
+        )
+        update deliveries
+        set state = held.state, attempts = held.attempts + 1, status = $6,
+            latency_ms = ($7 * 1000)::integer, first_at = held.first_at,
+            ended_at = case when held.state <> 'pending' then now() end
+        from held where id = $4
+        returning deliveries.state
+        "#,
+        line.rule,
+        line.chatroom,
+        line.claim,
+        id,
+        attempt.succeeded,
+        attempt.status.map(i32::from),
+        attempt.latency.as_secs_f64(),
+        patience.lease.as_secs_f64(),
+        patience.give_up_after.as_secs_f64(),
+    )
+    .fetch_optional(db.pool())
+    .await?;
+    Ok(match state.as_deref() {
+        Some("done") => Settled::Done,
+        Some("pending") => Settled::Waits,
+        Some(_) => Settled::Dead,
+        None => Settled::Lost,
+    })
+}
+
+/// Gives up a delivery that can never be made. Whether the line is still ours.
+pub async fn bury(db: &Db, line: &Line, id: i64, lease: Duration) -> Result<bool, Error> {
+    let buried = sqlx::query!(
+        "with held as (
+             update callback_lines set next_at = now() + make_interval(secs => $5)
+             where rule = $1 and chatroom = $2 and claim = $3 returning claim
+         )
+         update deliveries set state = 'dead', ended_at = now()
+         where id = $4 and state = 'pending' and exists (select from held)",
+        line.rule,
+        line.chatroom,
+        line.claim,
+        id,
+        lease.as_secs_f64(),
+    )
+    .execute(db.pool())
+    .await?;
+    Ok(buried.rows_affected() > 0)
+}
+
+/// Gives a line back as it is, to whoever looks for one next.
+pub async fn give_back(db: &Db, line: &Line) -> Result<(), Error> {
+    sqlx::query!(
+        "update callback_lines set next_at = now(), claim = null where rule = $1 and chatroom = $2 and claim = $3",
+        line.rule,
+        line.chatroom,
+        line.claim,
+    )
+    .execute(db.pool())
+    .await?;
+    Ok(())
+}
+
+/// Takes a line away in which nothing waits. `false`: something has come meanwhile, and the line is still ours.
+///
+/// Whoever adds a delivery holds the line's lock until the commit. So the line is locked first, and only the next
+/// statement, which sees what was committed during the wait, decides.
+pub async fn close(db: &Db, line: &Line) -> Result<bool, Error> {
+    let mut transaction = db.begin().await?;
+    let done = async {
+        let held = sqlx::query!(
+            "select from callback_lines where rule = $1 and chatroom = $2 and claim = $3 for update",
+            line.rule,
+            line.chatroom,
+            line.claim,
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let closed = sqlx::query!(
+            "delete from callback_lines where rule = $1 and chatroom = $2 and claim = $3
+             and not exists (select from deliveries where rule = $1 and chatroom = $2 and state = 'pending')",
+            line.rule,
+            line.chatroom,
+            line.claim,
+        )
+        .execute(&mut *transaction)
+        .await?;
+        Ok(held.is_none() || closed.rows_affected() > 0)
+    }
+    .await;
+    transaction.end(done).await
+}
+
+/// A delivery as its list shows it.
+pub struct Entry {
+    /// Its number, in the order in which they were made.
+    pub id: i64,
+    /// Its id on the wire.
+    pub call_id: Uuid,
+    /// The room.
+    pub chatroom: String,
+    /// The event's number within the room.
+    pub n: i64,
+    /// `pending`, `done` or `dead`.
+    pub state: String,
+    /// The HTTP status of the last attempt.
+    pub status: Option<i32>,
+    /// How many attempts were made.
+    pub attempts: i32,
+    /// How long the last one took, in milliseconds.
+    pub latency_ms: Option<i32>,
+    /// When the room's line is due, if it waits.
+    pub next_at: Option<OffsetDateTime>,
+}
+
+/// Which deliveries of a rule are asked for.
+pub struct Asked<'a> {
+    /// The rule.
+    pub rule: Uuid,
+    /// In one of these states.
+    pub states: &'a [&'a str],
+    /// Of this room only.
+    pub room: Option<&'a str>,
+    /// Older than this one.
+    pub before: i64,
+    /// So many at most.
+    pub size: i64,
+}
+
+/// How many deliveries one look for those of a room passes over at most.
+const PASSED_OVER: i64 = 10_000;
+
+/// Reads deliveries, the newest first, and with them the place where to go on, if more may follow.
+///
+/// There is no index by room, which every delivery would pay for: a look walks a bounded part of the rule's newest
+/// deliveries, and tells how far it got. So a page of a room may be short, or empty, and yet not be the last.
+pub async fn list(db: &Db, asked: &Asked<'_>) -> Result<(Vec<Entry>, Option<i64>), Error> {
+    let walk = if asked.room.is_some() { PASSED_OVER.max(asked.size + 1) } else { asked.size + 1 };
+    let wanted: Vec<String> = asked.states.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query!(
+        r#"
+        with walked as (
+            select delivery.* from unnest($2::text[]) wanted (state)
+            cross join lateral (
+                select * from deliveries where rule = $1 and state = wanted.state and id < $3 order by id desc limit $4
+            ) delivery
+            order by id desc limit $4
+        )
+        select walk.last as "last?", walk.count as "count!", delivery.id as "id?", delivery.call_id as "call_id?",
+               delivery.chatroom as "chatroom?", delivery.n as "n?", delivery.state as "state?", delivery.status,
+               delivery.attempts as "attempts?", delivery.latency_ms, line.next_at as "next_at?"
+        from (select min(id) as last, count(*) as count from walked) walk
+        left join (
+            select * from walked where $5::text is null or chatroom = $5 order by id desc limit $6
+        ) delivery on true
+        left join callback_lines line on line.rule = $1 and line.chatroom = delivery.chatroom and delivery.state = 'pending'
+        order by delivery.id desc
+        "#,
+        asked.rule,
+        &wanted,
+        asked.before,
+        walk,
+        asked.room,
+        asked.size + 1,
+    )
+    .fetch_all(db.pool())
+    .await?;
+    let (last, count) = rows.first().map_or((None, 0), |row| (row.last, row.count));
+    let mut entries: Vec<Entry> = rows
+        .into_iter()
+        .filter_map(|row| {
+            let (status, latency_ms, next_at) = (row.status, row.latency_ms, row.next_at);
+            let (id, call_id, chatroom) = (row.id?, row.call_id?, row.chatroom?);
+            let (n, state, attempts) = (row.n?, row.state?, row.attempts?);
+            Some(Entry { id, call_id, chatroom, n, state, status, attempts, latency_ms, next_at })
+        })
+        .collect();
+    let size = usize::try_from(asked.size).unwrap_or(usize::MAX);
+    if entries.len() > size {
+        entries.truncate(size);
+        let next = entries.last().map(|entry| entry.id);
+        return Ok((entries, next));
+    }
+    Ok((entries, last.filter(|_| count >= walk)))
+}

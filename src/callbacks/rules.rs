@@ -1,0 +1,221 @@
+//! The rules of an app's callbacks: which events are sent to which URL.
+//!
+//! A rule's secret comes here sealed and leaves sealed; see [`crate::auth::Seals`].
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::db::Db;
+use crate::error::Error;
+use crate::events::log::Kind;
+
+/// The most rules of one app.
+pub const MAX_RULES: i64 = 4;
+
+/// The longest secret, in characters.
+const MAX_SECRET: usize = 256;
+
+/// What every kind is called.
+pub const EVERYTHING: &str = "*";
+
+/// The most lines that a changed rule is tried anew for at once; more wait for their turn.
+const TRIED_ANEW: i64 = 10_000;
+
+/// A rule, as it may be shown.
+pub struct Rule {
+    /// Its id.
+    pub id: Uuid,
+    /// Where the events go.
+    pub url: String,
+    /// Which events: kinds, operations, or [`EVERYTHING`].
+    pub kinds: Vec<String>,
+    /// Whether they wait.
+    pub paused: bool,
+    /// Since when every attempt has failed, if the last one did.
+    pub failing_since: Option<OffsetDateTime>,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// How old the event is that has waited longest, in milliseconds; 0 if none waits.
+    pub lag_ms: i64,
+}
+
+/// A rule that is to be made. The caller chooses the id, since the secret is sealed for it.
+pub struct NewRule<'a> {
+    /// Its id.
+    pub id: Uuid,
+    /// Where the events go.
+    pub url: &'a str,
+    /// What they are signed with, sealed.
+    pub sealed: &'a [u8],
+    /// Which events; see [`are_kinds`].
+    pub kinds: &'a [String],
+    /// Whether they wait.
+    pub paused: bool,
+}
+
+/// What is to be another in a rule; the rest stays.
+#[derive(Default)]
+pub struct Changes<'a> {
+    /// Where the events go.
+    pub url: Option<&'a str>,
+    /// What they are signed with, sealed.
+    pub sealed: Option<&'a [u8]>,
+    /// Which events; see [`are_kinds`].
+    pub kinds: Option<&'a [String]>,
+    /// Whether they wait.
+    pub paused: Option<bool>,
+}
+
+/// Where a rule sends, and what it signs with.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The URL.
+    pub url: String,
+    /// The secret, sealed.
+    pub sealed: Vec<u8>,
+}
+
+/// Whether a rule may ask for that: everything, operations, or kinds.
+pub fn are_kinds(patterns: &[String]) -> bool {
+    let is_kind = |pattern: &String| pattern == EVERYTHING || !Kind::named(pattern).is_empty();
+    (1..=Kind::ALL.len()).contains(&patterns.len()) && patterns.iter().all(is_kind)
+}
+
+/// Whether a rule may sign with that.
+pub fn is_secret(text: &str) -> bool {
+    (1..=MAX_SECRET).contains(&text.chars().count())
+}
+
+/// Makes a rule, and returns when that was. The app's row is locked first: nobody makes a fifth rule beside the fourth.
+pub async fn create(db: &Db, app: i32, rule: &NewRule<'_>) -> Result<OffsetDateTime, Error> {
+    db.transact(async |connection| {
+        sqlx::query!("select from apps where id = $1 for no key update", app).fetch_one(&mut *connection).await?;
+        let made = sqlx::query_scalar!(
+            "insert into callback_rules (id, app, url, secret, kinds, paused)
+             select $2, $1, $3, $4, $5, $6
+             where (select count(*) from callback_rules where app = $1 and deleted_at is null) < $7
+             returning created_at",
+            app,
+            rule.id,
+            rule.url,
+            rule.sealed,
+            rule.kinds,
+            rule.paused,
+            MAX_RULES,
+        )
+        .fetch_optional(connection)
+        .await?;
+        made.ok_or_else(|| Error::ExceedLimit(format!("callback rules exceed the limit {MAX_RULES}!")))
+    })
+    .await
+}
+
+/// The rules of an app, in the order in which they were made.
+pub async fn list(db: &Db, app: i32) -> Result<Vec<Rule>, Error> {
+    read(db, app, None).await
+}
+
+/// One of them.
+pub async fn get(db: &Db, app: i32, id: Uuid) -> Result<Rule, Error> {
+    read(db, app, Some(id)).await?.pop().ok_or_else(|| not_found(id))
+}
+
+/// The first pending delivery by id is the oldest, but for replays.
+async fn read(db: &Db, app: i32, only: Option<Uuid>) -> Result<Vec<Rule>, Error> {
+    Ok(sqlx::query_as!(
+        Rule,
+        r#"
+        select rule.id, url, kinds, paused, failing_since, created_at,
+               coalesce((extract(epoch from now() - oldest.happened_at) * 1000)::bigint, 0) as "lag_ms!"
+        from callback_rules rule
+        left join lateral (
+            select happened_at
+            from (select app, chatroom, n from deliveries where rule = rule.id and state = 'pending' order by id limit 1) first
+            join events using (app, chatroom, n)
+        ) oldest on true
+        where rule.app = $1 and deleted_at is null and ($2::uuid is null or rule.id = $2)
+        order by created_at, rule.id
+        "#,
+        app,
+        only,
+    )
+    .fetch_all(db.pool())
+    .await?)
+}
+
+/// Where a rule sends.
+pub async fn target(db: &Db, app: i32, id: Uuid) -> Result<Target, Error> {
+    sqlx::query_as!(
+        Target,
+        "select url, secret as sealed from callback_rules where app = $1 and id = $2 and deleted_at is null",
+        app,
+        id,
+    )
+    .fetch_optional(db.pool())
+    .await?
+    .ok_or_else(|| not_found(id))
+}
+
+/// Changes a rule. What waits after failures is tried at once: whoever changes a rule may have mended it.
+pub async fn update(db: &Db, app: i32, id: Uuid, wanted: &Changes<'_>) -> Result<(), Error> {
+    let changed = sqlx::query!(
+        "update callback_rules
+         set url = coalesce($3, url), secret = coalesce($4, secret), kinds = coalesce($5, kinds), paused = coalesce($6, paused)
+         where app = $1 and id = $2 and deleted_at is null",
+        app,
+        id,
+        wanted.url,
+        wanted.sealed,
+        wanted.kinds,
+        wanted.paused,
+    )
+    .execute(db.pool())
+    .await?;
+    if changed.rows_affected() == 0 {
+        return Err(not_found(id));
+    }
+    // Whoever is just sending to where it went before loses the claim: that attempt says nothing about the rule any more.
+    let is_elsewhere = wanted.url.is_some() || wanted.sealed.is_some();
+    sqlx::query!(
+        "with waiting as (
+             select chatroom from callback_lines where rule = $1 and next_at > now() and (claim is null or $3)
+             order by next_at limit $2 for no key update skip locked
+         )
+         update callback_lines line set next_at = now(), claim = null
+         from waiting where line.rule = $1 and line.chatroom = waiting.chatroom",
+        id,
+        TRIED_ANEW,
+        is_elsewhere,
+    )
+    .execute(db.pool())
+    .await?;
+    db.tell_news();
+    Ok(())
+}
+
+/// Deletes a rule: nothing more is sent, and its deliveries go in the background.
+pub async fn delete(db: &Db, app: i32, id: Uuid) -> Result<(), Error> {
+    let deleted =
+        sqlx::query!("update callback_rules set deleted_at = now() where app = $1 and id = $2 and deleted_at is null", app, id,)
+            .execute(db.pool())
+            .await?;
+    if deleted.rows_affected() == 0 { Err(not_found(id)) } else { Ok(()) }
+}
+
+/// The sealed secrets of `size` rules behind `after`, of all apps, by id.
+pub async fn secrets(db: &Db, after: Uuid, size: i64) -> Result<Vec<(Uuid, Vec<u8>)>, Error> {
+    let rows = sqlx::query!("select id, secret from callback_rules where id > $1 order by id limit $2", after, size)
+        .fetch_all(db.pool())
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.secret)).collect())
+}
+
+/// Puts the same secret, sealed anew, in the place of `old`, unless it is another by now.
+pub async fn reseal(db: &Db, id: Uuid, old: &[u8], new: &[u8]) -> Result<(), Error> {
+    sqlx::query!("update callback_rules set secret = $3 where id = $1 and secret = $2", id, old, new).execute(db.pool()).await?;
+    Ok(())
+}
+
+fn not_found(id: Uuid) -> Error {
+    Error::RuleNotFound { rule: id.to_string() }
+}

@@ -1,0 +1,320 @@
+//! What has happened, asked for by whom it is about, who did it, where, what and when.
+//!
+//! A page begins at a place in an index and reads on from there, so that its depth costs nothing. Nor does a search that
+//! finds little cost much: it ends after a window of entries, says how far it has come, and may go on from there.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, FromRow, Row as _};
+use time::{Date, OffsetDateTime, Time};
+use tokio::time::{Instant, sleep};
+
+use crate::db::Db;
+use crate::error::Error;
+use crate::events::log::{self, CLIENT, Event};
+use crate::names::{is_room_id, is_username};
+
+/// How many entries of an index are looked at for one page.
+const WINDOW: i64 = 10_000;
+
+/// How long an export waits for transactions that were running when it began, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Which events of an app are asked for: those that fit all that is named.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// The app, by its key in the database.
+    pub app: i32,
+    /// Whom they are about.
+    pub user: Option<String>,
+    /// The room in which they happened.
+    pub room: Option<String>,
+    /// Who did it.
+    pub actor: Option<String>,
+    /// What has happened, one of these.
+    pub kinds: Option<Vec<String>>,
+}
+
+/// A place in the order of events: by time, then room, then number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    moment: OffsetDateTime,
+    chatroom: String,
+    /// 0 in the place before all events of a moment, which each room has at a number of its own.
+    n: i64,
+}
+
+/// The events from one place up to another, which is not among them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The earliest place.
+    pub from: Place,
+    /// The place before which it ends.
+    pub to: Place,
+}
+
+/// From which end of a span a page is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// From the end.
+    NewestFirst,
+    /// From the beginning.
+    OldestFirst,
+}
+
+/// Some of the events that are asked for.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// As many as were wanted, or fewer, or none.
+    pub events: Vec<Event>,
+    /// Where there may be more.
+    pub rest: Option<Span>,
+}
+
+impl Place {
+    /// Before everything.
+    pub const START: Self = Self { moment: OffsetDateTime::UNIX_EPOCH, chatroom: String::new(), n: 1 };
+
+    /// Behind everything.
+    pub const END: Self =
+        Self { moment: OffsetDateTime::new_utc(Date::MAX, Time::MIDNIGHT), chatroom: String::new(), n: i64::MAX };
+
+    /// Before all events of a moment.
+    pub fn at(moment: OffsetDateTime) -> Self {
+        Self { moment, chatroom: String::new(), n: 0 }
+    }
+
+    /// The same for a moment as the wire says it. What is beyond all time is the start or the end of it.
+    pub fn at_unix_ms(ms: i64) -> Self {
+        match OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000) {
+            Ok(moment) => Self::at(moment.clamp(Self::START.moment, Self::END.moment)),
+            Err(_) if ms < 0 => Self::START,
+            Err(_) => Self::END,
+        }
+    }
+}
+
+/// As cursors hold it.
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}/{}", self.moment.unix_timestamp_nanos(), self.n, self.chatroom)
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.splitn(3, '/');
+        let mut part = || parts.next().ok_or(());
+        let nanos = part()?.parse().map_err(drop)?;
+        let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(drop)?;
+        Ok(Self { moment, n: part()?.parse().map_err(drop)?, chatroom: part()?.into() })
+    }
+}
+
+impl Span {
+    /// What is left of it when a page has come as far as the event at `last`.
+    fn behind(self, last: Place, order: Order) -> Self {
+        match order {
+            Order::NewestFirst => Self { to: last, ..self },
+            Order::OldestFirst => Self { from: Place { n: last.n + 1, ..last }, ..self },
+        }
+    }
+
+    /// As much of it as lies in the past, by the database's clock. Comes back when nothing is added to that any more: an
+    /// event has the moment at which it was written, but is there only when its transaction has ended.
+    pub async fn until_now(mut self, db: &Db) -> Result<Self, Error> {
+        let now = sqlx::query_scalar!(r#"select statement_timestamp() as "now!""#).fetch_one(db.pool()).await?;
+        let deadline = Instant::now() + PATIENCE;
+        while is_being_written(db, now).await? {
+            if Instant::now() > deadline {
+                return Err(Error::Unavailable("a transaction that began before the export is still running".into()));
+            }
+            sleep(PAUSE).await;
+        }
+        if self.to.moment > now {
+            self.to = Place::at(now);
+        }
+        Ok(self)
+    }
+}
+
+/// Whether a transaction of this database that began before a moment, and writes, is still running.
+async fn is_being_written(db: &Db, moment: OffsetDateTime) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (
+               select from pg_stat_activity
+               where datname = current_database() and backend_xid is not null and xact_start <= $1
+           ) as "any!""#,
+        moment,
+    )
+    .fetch_one(db.pool())
+    .await?)
+}
+
+/// A way through an index: its entries for a filter, those of them within a span, and its order from either end.
+///
+/// In all of them `$1` is the app, `$2` to `$4` the place from which and `$5` to `$7` the place up to which, `$8` the user,
+/// `$9` the room, `$10` the actor, `$11` the kinds, and `$12` how many.
+struct Way {
+    entries: &'static str,
+    within: &'static str,
+    newest_first: &'static str,
+    oldest_first: &'static str,
+}
+
+impl Way {
+    const ALL: Self = Self {
+        entries: "events where app = $1",
+        within: "(happened_at, chatroom, n) >= ($2, $3, $4) and (happened_at, chatroom, n) < ($5, $6, $7)",
+        newest_first: "happened_at desc, chatroom desc, n desc",
+        oldest_first: "happened_at, chatroom, n",
+    };
+    const OF_USER: Self = Self { entries: "event_users where app = $1 and username = $8", ..Self::ALL };
+    const OF_ACTOR: Self = Self { entries: "events where app = $1 and actor = $10 and actor <> '@ppAdmin'", ..Self::ALL };
+    /// Within a room the order of the numbers is the order of time.
+    const OF_ROOM: Self = Self {
+        entries: "events where app = $1 and chatroom = $9",
+        within: "n >= $4 and n < $7",
+        newest_first: "n desc",
+        oldest_first: "n",
+    };
+
+    /// The way that leads past the fewest entries in vain.
+    fn of(filter: &Filter) -> Self {
+        match filter {
+            Filter { user: Some(_), .. } => Self::OF_USER,
+            Filter { room: Some(_), .. } => Self::OF_ROOM,
+            Filter { actor: Some(name), .. } if name != CLIENT => Self::OF_ACTOR,
+            _ => Self::ALL,
+        }
+    }
+
+    /// The statement that goes this way: a window of entries, and the event of each until there are enough. The last
+    /// entry of a full window comes in any case: it tells that more may follow, and where.
+    ///
+    /// The limits stand where they do so that there is only one way to do it: walk the index, and look up each event by
+    /// its key. Whatever the planner believes of the filter, it cannot begin with it.
+    fn statement(&self, order: Order) -> String {
+        let Self { entries, within, .. } = self;
+        let order = match order {
+            Order::NewestFirst => self.newest_first,
+            Order::OldestFirst => self.oldest_first,
+        };
+        format!(
+            "select chatroom, n, happened_at, kind, users, before::text, after::text, actor, reason,
+                    is_meant, nth = {WINDOW} as ends_window
+             from (
+                 select chatroom, n, happened_at, row_number() over (order by {order}) as nth
+                 from {entries} and {within} order by {order} limit {WINDOW}
+             ) entry
+             left join lateral (
+                 select kind, users, before, after, actor, reason from events
+                 where app = $1 and chatroom = entry.chatroom and n = entry.n limit 1
+             ) event on true
+             cross join lateral (
+                 select kind is not null
+                    and ($9::text is null or chatroom = $9)
+                    and ($10::text is null or actor = $10)
+                    and ($11::text[] is null or kind = any($11)) as is_meant
+             ) judged
+             where is_meant or nth = {WINDOW}
+             order by {order} limit $12"
+        )
+    }
+}
+
+/// What the statement of a way finds: an entry of the index, and the event if it is one that is asked for.
+struct Found {
+    place: Place,
+    event: Option<Event>,
+    ends_window: bool,
+}
+
+impl FromRow<'_, PgRow> for Found {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let place = Place { moment: row.try_get("happened_at")?, chatroom: row.try_get("chatroom")?, n: row.try_get("n")? };
+        let is_meant: bool = row.try_get("is_meant")?;
+        let event = is_meant.then(|| log::Row::from_row(row)).transpose()?.map(Event::from);
+        Ok(Self { place, event, ends_window: row.try_get("ends_window")? })
+    }
+}
+
+impl Filter {
+    /// Whether it names what cannot exist. That never reaches SQL.
+    fn is_hopeless(&self) -> bool {
+        self.user.as_deref().is_some_and(|user| !is_username(user))
+            || self.room.as_deref().is_some_and(|room| !is_room_id(room))
+            || self.actor.as_deref().is_some_and(|actor| actor.contains('\0'))
+    }
+}
+
+/// Reads up to `limit` of the events within `span` that fit the filter.
+pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit: i64) -> Result<Page, Error> {
+    if filter.is_hopeless() {
+        return Ok(Page::default());
+    }
+    if let Filter { app, user: None, room: Some(room), .. } = filter {
+        for place in [&mut span.from, &mut span.to] {
+            if place.n == 0 {
+                place.n = first_number(db, *app, room, place.moment).await?;
+            }
+        }
+    }
+    #[expect(clippy::disallowed_methods, reason = "put together from fixed pieces; tests run every combination")]
+    let statement = sqlx::query_as(AssertSqlSafe(Way::of(filter).statement(order)));
+    let mut found: Vec<Found> = statement
+        .bind(filter.app)
+        .bind(span.from.moment)
+        .bind(&span.from.chatroom)
+        .bind(span.from.n)
+        .bind(span.to.moment)
+        .bind(&span.to.chatroom)
+        .bind(span.to.n)
+        .bind(&filter.user)
+        .bind(&filter.room)
+        .bind(&filter.actor)
+        .bind(&filter.kinds)
+        .bind(limit + 1)
+        .fetch_all(db.pool())
+        .await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().filter(|last| more || last.ends_window).map(|last| last.place.clone());
+    let rest = last.map(|last| span.behind(last, order));
+    Ok(Page { events: found.into_iter().filter_map(|found| found.event).collect(), rest })
+}
+
+/// The number of a room's first event that is not before a moment, or the one that its next event will have.
+///
+/// Within a room, numbers are in the order of time: halving finds it with a few looks, wherever it is.
+async fn first_number(db: &Db, app: i32, room: &str, moment: OffsetDateTime) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"
+        with recursive half (low, high) as (
+            select (select n from events where app = $1 and chatroom = $2 order by n limit 1),
+                   (select n + 1 from events where app = $1 and chatroom = $2 order by n desc limit 1)
+            union all
+            select case when is_before then middle + 1 else low end, case when is_before then high else middle end
+            from (select low, high, (low + high) / 2 as middle from half where low < high) halved
+            cross join lateral (
+                select happened_at < $3 as is_before from events
+                where app = $1 and chatroom = $2 and n >= middle order by n limit 1
+            ) looked_at
+        )
+        select low as "low!" from half where low = high
+        "#,
+        app,
+        room,
+        moment,
+    )
+    .fetch_optional(db.pool())
+    .await?
+    .unwrap_or(1))
+}

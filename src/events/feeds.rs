@@ -1,0 +1,350 @@
+//! Events, read in the order in which they are told: those of a room by their numbers, those of an app by its feed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use time::OffsetDateTime;
+
+use crate::db::Db;
+use crate::error::Error;
+use crate::events::log::{Event, Row};
+use crate::names::RoomKey;
+
+/// A place in a feed, behind one event: in the feed of a room its number is enough.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The transaction that wrote the event; 0 in the feed of a room.
+    pub xact: i64,
+    /// The event's room.
+    pub chatroom: String,
+    /// Its number there.
+    pub n: i64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}/{}", self.xact, self.chatroom, self.n)
+    }
+}
+
+impl FromStr for Position {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.splitn(3, '/');
+        let mut part = || parts.next().ok_or(());
+        let (xact, chatroom, n) = (part()?, part()?, part()?);
+        Ok(Self { xact: xact.parse().map_err(drop)?, chatroom: chatroom.into(), n: n.parse().map_err(drop)? })
+    }
+}
+
+/// The most events that one reading looks at for those of the kinds asked for.
+const WINDOW: i64 = 10_000;
+
+/// Events of a room.
+pub struct RoomPage {
+    /// By their numbers.
+    pub events: Vec<Event>,
+    /// The number of the oldest event that is kept; one more than `last` if none is.
+    pub oldest: i64,
+    /// The number of the last event.
+    pub last: i64,
+    /// The number of the last event that was looked at, if any was.
+    seen: Option<i64>,
+}
+
+/// Reads up to `limit` events of a room behind the number `since`, or from the oldest that is kept; of certain `kinds`
+/// only, if any are named: then it passes over the others, window by window.
+pub async fn of_room(
+    db: &Db,
+    key: &RoomKey,
+    since: Option<i64>,
+    limit: i64,
+    kinds: Option<&[String]>,
+) -> Result<RoomPage, Error> {
+    let mut page = window_of_room(db, key, since, limit, kinds).await?;
+    while let (Some(seen), true) = (page.seen.filter(|seen| *seen < page.last), kinds.is_some()) {
+        let wanted = limit - i64::try_from(page.events.len()).unwrap_or(limit);
+        if wanted <= 0 {
+            break;
+        }
+        let next = window_of_room(db, key, Some(seen), wanted, kinds).await?;
+        page = RoomPage { events: [page.events, next.events].concat(), ..next };
+    }
+    Ok(page)
+}
+
+async fn window_of_room(
+    db: &Db,
+    key: &RoomKey,
+    since: Option<i64>,
+    limit: i64,
+    kinds: Option<&[String]>,
+) -> Result<RoomPage, Error> {
+    let rows = sqlx::query!(
+        r#"
+        with seen as materialized (
+            select n, kind, users, before::text, after::text, actor, reason, happened_at from events
+            where app = $1 and chatroom = $2 and n > $3 order by n limit $6
+        )
+        select last_event, coalesce(
+                   (select n from events where app = $1 and chatroom = $2 order by n limit 1), last_event + 1
+               ) as "oldest!",
+               (select max(n) from seen) as seen,
+               n as "n?", kind as "kind?", users as "users?", before, after, actor as "actor?", reason as "reason?",
+               happened_at as "happened_at?"
+        from chatrooms
+        left join lateral (
+            select * from seen where $4::text[] is null or kind = any($4) order by n limit $5
+        ) wanted on true
+        where app = $1 and id = $2 and deleted_at is null
+        order by n
+        "#,
+        key.app,
+        key.id(),
+        since.unwrap_or(0),
+        kinds,
+        limit,
+        if kinds.is_some() { WINDOW } else { limit },
+    )
+    .fetch_all(db.pool())
+    .await?;
+    let Some(first) = rows.first() else { return Err(key.not_found()) };
+    let (oldest, last, seen) = (first.oldest, first.last_event, first.seen);
+    if since.is_some_and(|since| since < oldest - 1) {
+        return Err(Error::EventsGone { oldest: oldest.to_string() });
+    }
+    let events = rows.into_iter().filter_map(|row| {
+        Some(Event::from(Row {
+            chatroom: key.id().into(),
+            n: row.n?,
+            kind: row.kind?,
+            users: row.users?,
+            before: row.before,
+            after: row.after,
+            actor: row.actor?,
+            reason: row.reason,
+            happened_at: row.happened_at?,
+        }))
+    });
+    Ok(RoomPage { events: events.collect(), oldest, last, seen })
+}
+
+/// An event with its place in a feed.
+pub struct Told {
+    /// The place behind it.
+    pub position: Position,
+    /// What has happened.
+    pub event: Event,
+}
+
+/// An event as a statement about several feeds gives it: the place tells which of them it is from.
+struct Entry {
+    place: i64,
+    xact: i64,
+    chatroom: String,
+    n: i64,
+    kind: String,
+    users: Vec<String>,
+    before: Option<String>,
+    after: Option<String>,
+    actor: String,
+    reason: Option<String>,
+    happened_at: OffsetDateTime,
+}
+
+impl From<Entry> for Told {
+    fn from(entry: Entry) -> Self {
+        let Entry { xact, chatroom, n, kind, users, before, after, actor, reason, happened_at, .. } = entry;
+        let position = Position { xact, chatroom: chatroom.clone(), n };
+        Self { position, event: Row { chatroom, n, kind, users, before, after, actor, reason, happened_at }.into() }
+    }
+}
+
+/// Events of an app.
+pub struct AppPage {
+    /// In the order of the feed.
+    pub events: Vec<Told>,
+    /// Where to go on: behind the last event that was looked at, whether or not it is one of those asked for.
+    pub next: Position,
+    /// The place before the oldest event that is kept.
+    pub oldest: Position,
+    /// The place behind the last event that can be read by now.
+    pub last: Position,
+}
+
+/// Reads up to `limit` events of an app behind `since`, or from the oldest that is kept; of certain `kinds` only, if any
+/// are named. Those of transactions that are still running, and all behind them, are not told yet.
+pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kinds: Option<&[String]>) -> Result<AppPage, Error> {
+    // Before the page for those who begin with it, and afterwards for all: what is there then was there all the time.
+    let start = match since {
+        Some(since) => since.clone(),
+        None => ends_of_app(db, app).await?.oldest,
+    };
+    let rows = sqlx::query_as!(
+        Entry,
+        r#"
+        with seen as materialized (
+            select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
+            where app = $1 and (xact, chatroom, n) > ($2, $3, $4)
+              and xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (select xact_offset from event_clock)
+            order by xact, chatroom, n limit $7
+        ),
+        wanted as (
+            select * from seen where $5::text[] is null or kind = any($5) order by xact, chatroom, n limit $6
+        ),
+        furthest as (
+            select * from seen order by xact desc, chatroom desc, n desc limit 1
+        )
+        select place as "place!", xact as "xact!", chatroom as "chatroom!", n as "n!", kind as "kind!", users as "users!",
+               before, after, actor as "actor!", reason, happened_at as "happened_at!"
+        from (select *, 1::bigint as place from wanted union all select *, 2::bigint from furthest) told
+        order by place, xact, chatroom, n
+        "#,
+        app,
+        start.xact,
+        start.chatroom,
+        start.n,
+        kinds,
+        limit,
+        if kinds.is_some() { WINDOW } else { limit },
+    )
+    .fetch_all(db.pool())
+    .await?;
+    let (events, furthest): (Vec<Entry>, Vec<Entry>) = rows.into_iter().partition(|entry| entry.place == 1);
+    let end = furthest.into_iter().next().map_or_else(|| start.clone(), |entry| Told::from(entry).position);
+    let events: Vec<Told> = events.into_iter().map(Told::from).collect();
+
+    // A full page ends with its last event, though more were looked at.
+    let is_full = i64::try_from(events.len()).is_ok_and(|number| number == limit);
+    let next = events.last().filter(|_| is_full).map_or(end, |told| told.position.clone());
+
+    let ends = ends_of_app(db, app).await?;
+    if start < ends.oldest {
+        return Err(Error::EventsGone { oldest: "the cursor in oldest".into() });
+    }
+    Ok(AppPage { events, next, oldest: ends.oldest, last: ends.last })
+}
+
+/// Where the feed of an app begins and ends.
+pub struct Ends {
+    /// The place before the oldest event that is kept.
+    pub oldest: Position,
+    /// The place behind the last event that can be read by now.
+    pub last: Position,
+}
+
+/// Reads where the feed of an app begins and ends.
+pub async fn ends_of_app(db: &Db, app: i32) -> Result<Ends, Error> {
+    let row = sqlx::query!(
+        r#"
+        select gone_xact, gone_chatroom, gone_n, xact as "xact?", chatroom as "chatroom?", n as "n?"
+        from apps left join lateral (
+            select xact, chatroom, n from events
+            where app = $1
+              and xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (select xact_offset from event_clock)
+            order by xact desc, chatroom desc, n desc limit 1
+        ) last on true
+        where id = $1
+        "#,
+        app,
+    )
+    .fetch_one(db.pool())
+    .await?;
+    let oldest = Position { xact: row.gone_xact, chatroom: row.gone_chatroom, n: row.gone_n };
+    let last = match (row.xact, row.chatroom, row.n) {
+        (Some(xact), Some(chatroom), Some(n)) => Position { xact, chatroom, n },
+        _ => Position::default(),
+    };
+    // Events that wait for their delivery are kept longer than later ones of other rooms: the feed begins behind them.
+    Ok(Ends { last: last.max(oldest.clone()), oldest })
+}
+
+/// What is followed: a room, or the feed of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// A room, by its app and its id.
+    Room(i32, String),
+    /// An app.
+    App(i32),
+}
+
+/// Reads what has happened in several feeds since a place in each, up to `limit` events of each. Told by the place of
+/// the feed in `wanted`, and in its order.
+pub async fn news(db: &Db, wanted: &[(Topic, Position)], limit: i64) -> Result<Vec<(usize, Told)>, Error> {
+    let (mut rooms, mut apps) = (Vec::new(), Vec::new());
+    for (place, (topic, position)) in (0_i64..).zip(wanted) {
+        match topic {
+            Topic::Room(app, room) => rooms.push((place, *app, room, position)),
+            Topic::App(app) => apps.push((place, *app, position)),
+        }
+    }
+    let mut entries = Vec::new();
+    if !rooms.is_empty() {
+        entries.extend(news_of_rooms(db, &rooms, limit).await?);
+    }
+    if !apps.is_empty() {
+        entries.extend(news_of_apps(db, &apps, limit).await?);
+    }
+    Ok(entries.into_iter().filter_map(|entry| Some((usize::try_from(entry.place).ok()?, Told::from(entry)))).collect())
+}
+
+async fn news_of_rooms(db: &Db, rooms: &[(i64, i32, &String, &Position)], limit: i64) -> Result<Vec<Entry>, Error> {
+    let places: Vec<i64> = rooms.iter().map(|(place, ..)| *place).collect();
+    let apps: Vec<i32> = rooms.iter().map(|(_, app, ..)| *app).collect();
+    let ids: Vec<String> = rooms.iter().map(|(_, _, id, _)| (*id).clone()).collect();
+    let numbers: Vec<i64> = rooms.iter().map(|(.., position)| position.n).collect();
+    Ok(sqlx::query_as!(
+        Entry,
+        r#"
+        select place as "place!", 0::bigint as "xact!", news.chatroom, news.n, kind, users, before, after, actor, reason,
+               happened_at
+        from unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[]) feed (place, app, chatroom, n)
+        cross join lateral (
+            select chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
+            where events.app = feed.app and events.chatroom = feed.chatroom and events.n > feed.n
+            order by n limit $5
+        ) news
+        order by place, news.n
+        "#,
+        &places,
+        &apps,
+        &ids,
+        &numbers,
+        limit,
+    )
+    .fetch_all(db.pool())
+    .await?)
+}
+
+async fn news_of_apps(db: &Db, feeds: &[(i64, i32, &Position)], limit: i64) -> Result<Vec<Entry>, Error> {
+    let places: Vec<i64> = feeds.iter().map(|(place, ..)| *place).collect();
+    let apps: Vec<i32> = feeds.iter().map(|(_, app, _)| *app).collect();
+    let xacts: Vec<i64> = feeds.iter().map(|(.., position)| position.xact).collect();
+    let rooms: Vec<String> = feeds.iter().map(|(.., position)| position.chatroom.clone()).collect();
+    let numbers: Vec<i64> = feeds.iter().map(|(.., position)| position.n).collect();
+    Ok(sqlx::query_as!(
+        Entry,
+        r#"
+        select place as "place!", news.xact, news.chatroom, news.n, kind, users, before, after, actor, reason, happened_at
+        from unnest($1::bigint[], $2::integer[], $3::bigint[], $4::text[], $5::bigint[])
+             feed (place, app, xact, chatroom, n)
+        cross join lateral (
+            select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
+            where events.app = feed.app and (events.xact, events.chatroom, events.n) > (feed.xact, feed.chatroom, feed.n)
+              and events.xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+                                + (select xact_offset from event_clock)
+            order by xact, chatroom, n limit $6
+        ) news
+        order by place, news.xact, news.chatroom, news.n
+        "#,
+        &places,
+        &apps,
+        &xacts,
+        &rooms,
+        &numbers,
+        limit,
+    )
+    .fetch_all(db.pool())
+    .await?)
+}

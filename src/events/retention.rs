@@ -1,0 +1,284 @@
+//! What is kept of what has happened, and for how long.
+//!
+//! Events go when they are old, in the order of their numbers, so that what is left of a room is always an unbroken end of
+//! them. What was not delivered yet holds back its event and all later ones of the room; but not for ever.
+//!
+//! Each function does one batch, which is one short transaction. Rows are looked up one by one (`limit 1`, `offset 0`): the
+//! planner takes a batch for much of a table, and would read all of it.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::db::Db;
+use crate::error::Error;
+
+/// How long events are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// In days.
+    pub keep: i32,
+    /// The same, for those that could not be delivered; longer.
+    pub keep_undelivered: i32,
+}
+
+/// A place among the events of an app, by age. The default is before all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    happened_at: OffsetDateTime,
+    chatroom: String,
+    n: i64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { happened_at: OffsetDateTime::UNIX_EPOCH, chatroom: String::new(), n: 0 }
+    }
+}
+
+/// What one look at an app's old events came to.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// How many of them are gone now.
+    pub removed: u64,
+    /// Behind the last one looked at; `None` if there was none, or if another instance is at it.
+    pub next: Option<Place>,
+}
+
+/// An old event; `goes` says whether nothing holds it back.
+struct Old {
+    happened_at: OffsetDateTime,
+    chatroom: String,
+    n: i64,
+    xact: i64,
+    goes: bool,
+}
+
+/// The apps that have old events.
+pub async fn apps_with_old_events(db: &Db, terms: Terms) -> Result<Vec<i32>, Error> {
+    Ok(sqlx::query_scalar!(
+        "select id from apps cross join lateral (
+             select true from events where app = id and happened_at < now() - make_interval(days => $1)
+             order by happened_at limit 1
+         ) old
+         order by id",
+        terms.keep,
+    )
+    .fetch_all(db.pool())
+    .await?)
+}
+
+/// Looks at some old events of an app, behind a place, and takes away those that nothing holds back: about `batch` rows,
+/// the names that occur in events counted. One instance at a time, so that no other leaves a gap for a moment.
+pub async fn prune(db: &Db, app: i32, after: &Place, terms: Terms, batch: i64) -> Result<Look, Error> {
+    // By itself: whoever makes deliveries holds theirs while they wait for others, and must not wait for us.
+    give_up(db, app, after, terms, batch).await?;
+    db.transact(async |connection| {
+        if !take_turn(connection, app).await? {
+            return Ok(Look::default());
+        }
+        let mut looked = look(connection, app, after, terms, batch).await?;
+        let next = looked.last().map(|old| Place { happened_at: old.happened_at, chatroom: old.chatroom.clone(), n: old.n });
+        looked.retain(|old| old.goes);
+        delete(connection, app, &looked).await?;
+        // Last, since whatever happens to the app as a whole waits for this row.
+        if let Some(greatest) = looked.iter().max_by_key(|old| (old.xact, &old.chatroom, old.n)) {
+            raise(connection, app, greatest).await?;
+        }
+        Ok(Look { removed: looked.len() as u64, next })
+    })
+    .await
+}
+
+/// Not the app's row, which others need: a lock of our own, beside the app's number. It ends with the transaction.
+async fn take_turn(connection: &mut PgConnection, app: i32) -> Result<bool, Error> {
+    const RETENTION: i32 = 0x726f_6f6d;
+    Ok(sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1, $2) as "ours!""#, RETENTION, app)
+        .fetch_one(connection)
+        .await?)
+}
+
+/// Gives up on deliveries whose events are too old even for those that wait.
+async fn give_up(db: &Db, app: i32, after: &Place, terms: Terms, batch: i64) -> Result<(), Error> {
+    let dead = sqlx::query!(
+        "update deliveries set state = 'dead', ended_at = now() where id = any(array(
+             select late.id from (
+                 select chatroom, n from events
+                 where app = $1 and happened_at < now() - make_interval(days => $2) and (happened_at, chatroom, n) > ($3, $4, $5)
+                 order by happened_at, chatroom, n limit $6
+             ) old
+             cross join lateral (
+                 select id from deliveries
+                 where app = $1 and deliveries.chatroom = old.chatroom and deliveries.n = old.n and state = 'pending' offset 0
+             ) late
+             limit $6
+         )) and state = 'pending'",
+        app,
+        terms.keep_undelivered,
+        after.happened_at,
+        after.chatroom,
+        after.n,
+        batch,
+    )
+    .execute(db.pool())
+    .await?
+    .rows_affected();
+    if dead > 0 {
+        tracing::warn!(app, deliveries = dead, "gave up callbacks whose events are too old to be kept");
+    }
+    Ok(())
+}
+
+/// Old events by age, up to `batch` rows of theirs. One goes if every event of its room before it goes, or is gone, and
+/// nothing waits to be delivered up to it. The moments of events are nearly, but not always, in the order of their numbers.
+async fn look(connection: &mut PgConnection, app: i32, after: &Place, terms: Terms, batch: i64) -> Result<Vec<Old>, Error> {
+    Ok(sqlx::query_as!(
+        Old,
+        r#"
+        with looked as materialized (
+            select happened_at, chatroom, n, xact from (
+                select *, sum(rows) over (order by happened_at, chatroom, n) - rows as rows_before from (
+                    select happened_at, chatroom, n, xact, 1 + cardinality(users) as rows from events
+                    where app = $1 and happened_at < now() - make_interval(days => $2) and (happened_at, chatroom, n) > ($3, $4, $5)
+                    order by happened_at, chatroom, n limit $6
+                ) old
+            ) counted where rows_before < $6
+        ),
+        rooms as materialized (
+            select room.chatroom, first.n as first, waiting.n as waiting
+            from (select distinct chatroom from looked) room
+            cross join lateral (
+                select n from events where app = $1 and events.chatroom = room.chatroom order by n limit 1
+            ) first
+            left join lateral (
+                select n from deliveries
+                where app = $1 and deliveries.chatroom = room.chatroom and state = 'pending' and n >= first.n order by n limit 1
+            ) waiting on true
+        )
+        select happened_at, chatroom, n, xact,
+               n - first + 1 = row_number() over (partition by chatroom order by n) and (waiting is null or n < waiting) as "goes!"
+        from looked join rooms using (chatroom)
+        order by happened_at, chatroom, n
+        "#,
+        app,
+        terms.keep,
+        after.happened_at,
+        after.chatroom,
+        after.n,
+        batch,
+    )
+    .fetch_all(connection)
+    .await?)
+}
+
+async fn delete(connection: &mut PgConnection, app: i32, doomed: &[Old]) -> Result<(), Error> {
+    let chatrooms: Vec<String> = doomed.iter().map(|old| old.chatroom.clone()).collect();
+    let numbers: Vec<i64> = doomed.iter().map(|old| old.n).collect();
+    sqlx::query!(
+        "with gone as (
+             delete from events where ctid = any(array(
+                 select found.ctid from unnest($2::text[], $3::bigint[]) doomed (chatroom, n)
+                 cross join lateral (
+                     select ctid from events where app = $1 and events.chatroom = doomed.chatroom and events.n = doomed.n limit 1
+                 ) found
+             ))
+             returning chatroom, n, happened_at, users
+         )
+         delete from event_users where ctid = any(array(
+             select found.ctid from gone cross join lateral unnest(gone.users) named (username)
+             cross join lateral (
+                 select ctid from event_users
+                 where app = $1 and event_users.username = named.username and event_users.happened_at = gone.happened_at
+                   and event_users.chatroom = gone.chatroom and event_users.n = gone.n limit 1
+             ) found
+         ))",
+        app,
+        &chatrooms,
+        &numbers,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Says up to which place in the app's feed some events are missing. Never lowered: what is gone stays gone.
+async fn raise(connection: &mut PgConnection, app: i32, greatest: &Old) -> Result<(), Error> {
+    sqlx::query!(
+        "update apps set gone_xact = $2, gone_chatroom = $3, gone_n = $4
+         where id = $1 and (gone_xact, gone_chatroom, gone_n) < ($2, $3, $4)",
+        app,
+        greatest.xact,
+        greatest.chatroom,
+        greatest.n,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Forgets up to `batch` deliveries that ended more than so many days ago, and returns how many it were.
+pub async fn forget_deliveries(db: &Db, days: i32, batch: i64) -> Result<u64, Error> {
+    let forgotten = sqlx::query!(
+        "delete from deliveries where id = any(array(
+             select id from deliveries where ended_at < now() - make_interval(days => $1)
+             order by ended_at limit $2 for update skip locked
+         ))",
+        days,
+        batch,
+    )
+    .execute(db.pool())
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// Rules that were deleted so long ago that no change which still knew them is under way.
+pub async fn deleted_rules(db: &Db, limit: i64) -> Result<Vec<Uuid>, Error> {
+    Ok(sqlx::query_scalar!(
+        "select id from callback_rules where deleted_at < now() - interval '1 minute' order by deleted_at limit $1",
+        limit,
+    )
+    .fetch_all(db.pool())
+    .await?)
+}
+
+/// Removes up to `batch` rows of a deleted rule: its lines, so that nobody works on them any more, then its deliveries,
+/// and last the rule itself. Returns how many it were; 0 as well if the rest is in the hands of another instance.
+pub async fn forget_rule(db: &Db, rule: Uuid, batch: i64) -> Result<u64, Error> {
+    db.transact(async |connection| {
+        let mut gone = sqlx::query!(
+            "delete from callback_lines where rule = $1 and chatroom = any(array(
+                 select chatroom from callback_lines where rule = $1 order by chatroom limit $2 for update skip locked
+             ))",
+            rule,
+            batch,
+        )
+        .execute(&mut *connection)
+        .await?
+        .rows_affected();
+        if gone == 0 {
+            gone = sqlx::query!(
+                "delete from deliveries where id = any(array(
+                     select id from deliveries where rule = $1 order by state, id limit $2 for update skip locked
+                 ))",
+                rule,
+                batch,
+            )
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+        }
+        if gone == 0 {
+            gone = sqlx::query!(
+                "delete from callback_rules where id = $1 and deleted_at is not null
+                 and not exists (select from callback_lines where rule = $1)
+                 and not exists (select from deliveries where rule = $1)",
+                rule,
+            )
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+        }
+        Ok(gone)
+    })
+    .await
+}

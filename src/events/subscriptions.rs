@@ -1,0 +1,134 @@
+//! Follows the feeds that somebody has open, and passes on what happens there.
+//!
+//! One task looks for news for all streams of this process together: at once when this process has changed something,
+//! else every so often, since other processes change things, too. Nobody polls for a single stream, and nobody who
+//! changes a room waits for a reader: a stream that is too far behind is closed, and its client comes back with the
+//! place that it has reached.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Events;
+use crate::db::Db;
+use crate::error::{Causes, Error};
+use crate::events::feeds::{self, Position, Told, Topic};
+
+/// The most events of one feed in one look.
+const AT_ONCE: i64 = 1000;
+
+/// The least time between two looks: many changes in a short while are one piece of news.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// The feeds that are followed in this process.
+pub struct Following {
+    feeds: Mutex<HashMap<Topic, Feed>>,
+    opened: Notify,
+    streams: Arc<Semaphore>,
+    buffer: usize,
+}
+
+/// A feed that is followed: what was passed on last, and to whom.
+struct Feed {
+    at: Position,
+    readers: Vec<mpsc::Sender<Arc<Told>>>,
+}
+
+/// What happens in a feed from now on. It ends when its reader is too far behind.
+pub struct Subscription {
+    news: mpsc::Receiver<Arc<Told>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Subscription {
+    /// The next event, as soon as there is one.
+    pub async fn next(&mut self) -> Option<Arc<Told>> {
+        self.news.recv().await
+    }
+}
+
+impl Following {
+    /// Follows nothing yet.
+    pub fn new(settings: &Events) -> Self {
+        Self {
+            feeds: Mutex::default(),
+            opened: Notify::new(),
+            streams: Arc::new(Semaphore::new(settings.streams)),
+            buffer: settings.stream_buffer,
+        }
+    }
+
+    /// Follows a feed from `last` on, a place at which it has been by now. Whoever then reads the feed up to its end, and
+    /// goes on with what the subscription brings, misses nothing: what that reading does not see comes later.
+    pub fn subscribe(&self, topic: Topic, last: Position) -> Result<Subscription, Error> {
+        let place = self.streams.clone().try_acquire_owned().map_err(|error| Error::Unavailable(error.into()))?;
+        let (reader, news) = mpsc::channel(self.buffer);
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        feeds.entry(topic).or_insert_with(|| Feed { at: last, readers: Vec::new() }).readers.push(reader);
+        drop(feeds);
+        self.opened.notify_one();
+        Ok(Subscription { news, _place: place })
+    }
+
+    /// Looks for news until told to stop.
+    pub async fn run(&self, db: Db, settings: Events, stop: CancellationToken) {
+        let mut changes = db.news();
+        let mut failing = false;
+        loop {
+            let look = async {
+                if self.wanted().is_empty() {
+                    self.opened.notified().await;
+                } else {
+                    let every = Duration::from_millis(settings.every_ms);
+                    let _ = tokio::time::timeout(every, changes.changed()).await;
+                }
+            };
+            if stop.run_until_cancelled(look).await.is_none() {
+                return;
+            }
+            match self.pass_on(&db).await {
+                Ok(()) => failing = false,
+                Err(error) if !failing => {
+                    failing = true;
+                    let error = Causes(&error);
+                    tracing::warn!(%error, "cannot look for news; streams are silent until it works again");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+
+    /// Which feeds are followed, and from where on. Those without a reader are forgotten.
+    fn wanted(&self) -> Vec<(Topic, Position)> {
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        feeds.retain(|_, feed| {
+            feed.readers.retain(|reader| !reader.is_closed());
+            !feed.readers.is_empty()
+        });
+        feeds.iter().map(|(topic, feed)| (topic.clone(), feed.at.clone())).collect()
+    }
+
+    async fn pass_on(&self, db: &Db) -> Result<(), Error> {
+        loop {
+            let wanted = self.wanted();
+            let news = feeds::news(db, &wanted, AT_ONCE).await?;
+            let is_all = i64::try_from(news.len()).is_ok_and(|number| number < AT_ONCE);
+            let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+            for (place, told) in news {
+                let Some(feed) = feeds.get_mut(&wanted[place].0) else { continue };
+                feed.at = told.position.clone();
+                let told = Arc::new(told);
+                // A reader whose buffer is full loses its place here; so its stream ends.
+                feed.readers.retain(|reader| reader.try_send(told.clone()).is_ok());
+            }
+            drop(feeds);
+            if is_all {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Calls that may be sent twice and are made once: the first to come claims the call's key, and its answer is kept for
+//! those who repeat it.
+//!
+//! A claim is a row, committed before the call begins, so that of any number of repetitions on any number of instances one
+//! makes the call. Its answer is written into the row afterwards. An instance that dies between the two leaves a claim
+//! without an answer, and nobody knows whether the call was made; the key is free again after `claim_seconds`.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use crate::config::Idempotency;
+use crate::db::Db;
+use crate::error::Error;
+use crate::names::RoomKey;
+
+/// How long the first and the longest pause is between two looks at a call that is under way elsewhere.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A call that carries a key.
+pub struct Keyed {
+    /// The room that the call names, if any: the same key means another call in another room.
+    pub room: RoomKey,
+    /// The key, in the caller's words.
+    pub key: String,
+    /// What tells this call from any other.
+    pub print: [u8; 32],
+}
+
+/// Whose turn it is to make a call.
+pub enum Turn {
+    /// It is ours.
+    Ours(Claim),
+    /// It was made before, and this was the answer.
+    Made(Answer),
+}
+
+/// An answer as it was given.
+pub struct Answer {
+    /// Its HTTP status.
+    pub status: u16,
+    /// Every byte of its body.
+    pub body: Vec<u8>,
+}
+
+/// The right to make a call, and to say what its answer is.
+pub struct Claim {
+    call: Keyed,
+    id: Uuid,
+    /// Until when nobody else makes the call, by our own clock.
+    pub until: Instant,
+}
+
+/// Claims a call. If somebody else is making it, waits up to `wait_ms` for the answer, without a connection.
+pub async fn turn(db: &Db, call: Keyed, settings: &Idempotency) -> Result<Turn, Error> {
+    let patience = Instant::now() + Duration::from_millis(settings.wait_ms);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match read(db, &call, settings).await? {
+            None => {
+                // Counted from before the claim is made: others count from after it.
+                let until = Instant::now() + Duration::from_secs(settings.claim_seconds.into());
+                let id = Uuid::new_v4();
+                if claim(db, &call, id, settings).await? {
+                    return Ok(Turn::Ours(Claim { call, id, until }));
+                }
+                // Somebody was quicker.
+                continue;
+            }
+            Some(kept) if kept.print != call.print => return Err(Error::IdempotencyKeyReused),
+            Some(Kept { answer: Some(answer), .. }) => return Ok(Turn::Made(answer)),
+            Some(_) if Instant::now() >= patience => return Err(Error::IdempotencyKeyBusy),
+            Some(_) => {}
+        }
+        sleep_until(patience.min(Instant::now() + pause)).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+/// What is kept of a call: `answer` is missing while it is being made.
+struct Kept {
+    print: Vec<u8>,
+    answer: Option<Answer>,
+}
+
+/// What is kept under a key. One that is free again counts as absent, be its row there or not.
+async fn read(db: &Db, call: &Keyed, settings: &Idempotency) -> Result<Option<Kept>, Error> {
+    let row = sqlx::query!(
+        "select print, status, body from idempotency_keys
+         where app = $1 and scope = $2 and key = $3
+           and claimed_at > now() - case when status is null then make_interval(secs => $4) else make_interval(hours => $5) end",
+        call.room.app,
+        call.room.id(),
+        call.key,
+        f64::from(settings.claim_seconds),
+        hours(settings),
+    )
+    .fetch_optional(db.pool())
+    .await?;
+    Ok(row.map(|row| Kept {
+        print: row.print,
+        answer: row.status.zip(row.body).map(|(status, body)| Answer { status: status.unsigned_abs(), body }),
+    }))
+}
+
+/// Takes a key that is free: nobody has used it, or nobody remembers, or whoever did has died over it. Of several who
+/// try, one succeeds: each looks again at the row that it has waited for.
+async fn claim(db: &Db, call: &Keyed, id: Uuid, settings: &Idempotency) -> Result<bool, Error> {
+    let claimed = sqlx::query!(
+        "insert into idempotency_keys as kept (app, scope, key, print, claim) values ($1, $2, $3, $4, $5)
+         on conflict (app, scope, key) do update
+         set print = excluded.print, claim = excluded.claim, claimed_at = excluded.claimed_at, status = null, body = null
+         where kept.claimed_at
+             <= now() - case when kept.status is null then make_interval(secs => $6) else make_interval(hours => $7) end",
+        call.room.app,
+        call.room.id(),
+        call.key,
+        &call.print,
+        id,
+        f64::from(settings.claim_seconds),
+        hours(settings),
+    )
+    .execute(db.pool())
+    .await?;
+    Ok(claimed.rows_affected() > 0)
+}
+
+impl Claim {
+    /// Keeps the answer for those who repeat the call, unless somebody else has taken the call over.
+    pub async fn keep(self, db: &Db, answer: &Answer) -> Result<(), Error> {
+        let Keyed { room, key, .. } = &self.call;
+        sqlx::query!(
+            "update idempotency_keys set status = $5, body = $6 where app = $1 and scope = $2 and key = $3 and claim = $4",
+            room.app,
+            room.id(),
+            key,
+            self.id,
+            answer.status.cast_signed(),
+            answer.body,
+        )
+        .execute(db.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// Frees the key at once: there is no answer that would be worth repeating.
+    pub async fn give_up(self, db: &Db) -> Result<(), Error> {
+        let Keyed { room, key, .. } = &self.call;
+        sqlx::query!(
+            "delete from idempotency_keys where app = $1 and scope = $2 and key = $3 and claim = $4",
+            room.app,
+            room.id(),
+            key,
+            self.id,
+        )
+        .execute(db.pool())
+        .await?;
+        Ok(())
+    }
+}
+
+/// Forgets up to `batch` keys that are free by now, the oldest first, and returns how many it were.
+pub async fn forget(db: &Db, settings: &Idempotency, batch: i64) -> Result<u64, Error> {
+    let forgotten = sqlx::query!(
+        "delete from idempotency_keys where ctid = any(array(
+             select ctid from idempotency_keys
+             where claimed_at < now() - greatest(make_interval(hours => $1), make_interval(secs => $2))
+             order by claimed_at limit $3 for update skip locked
+         ))",
+        hours(settings),
+        f64::from(settings.claim_seconds),
+        batch,
+    )
+    .execute(db.pool())
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// How long answers are kept; no longer than one can count back from today.
+fn hours(settings: &Idempotency) -> i32 {
+    const FOR_EVER: i32 = 24_000_000;
+    i32::try_from(settings.keep_hours).unwrap_or(FOR_EVER).min(FOR_EVER)
+}

@@ -1,0 +1,156 @@
+//! Names of rooms and users, and the other words that every module shares.
+
+use time::OffsetDateTime;
+
+use crate::error::Error;
+
+/// The longest username, and the longest id of a room, in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+
+/// The end of a mute or a block without an end, in Unix milliseconds: 2117-01-01 00:00 +08:00. None ends later.
+pub const PERMANENT_MS: i64 = 4_638_873_600_000;
+
+/// A room, as a call names it.
+///
+/// Whether it exists is for the statements to find out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RoomKey {
+    /// The app, by its key in the database.
+    pub app: i32,
+    given: String,
+}
+
+impl RoomKey {
+    /// The room that `id` means in `app`, if there is one.
+    pub fn new(app: i32, id: impl Into<String>) -> Self {
+        Self { app, given: id.into() }
+    }
+
+    /// The id as given, for answers.
+    pub fn given(&self) -> &str {
+        &self.given
+    }
+
+    /// The id for statements: what cannot be an id never reaches SQL, but the empty one, which no room has.
+    pub fn id(&self) -> &str {
+        if is_room_id(&self.given) { &self.given } else { "" }
+    }
+
+    /// That this room does not exist.
+    pub fn not_found(&self) -> Error {
+        Error::RoomNotFound { room: self.given.clone() }
+    }
+}
+
+/// Distinct usernames in the order of a call, folded to lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    given: Vec<String>,
+    stored: Vec<String>,
+}
+
+impl Names {
+    /// The first of each of `names`, folded.
+    pub fn new(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let mut given: Vec<String> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for name in names {
+            let mut name = name.into();
+            name.make_ascii_lowercase();
+            if seen.insert(name.clone()) {
+                given.push(name);
+            }
+        }
+        let stored = given.iter().map(|name| if is_username(name) { name.clone() } else { String::new() }).collect();
+        Self { given, stored }
+    }
+
+    /// The names as given but folded, for answers.
+    pub fn given(&self) -> &[String] {
+        &self.given
+    }
+
+    /// The same for statements, place by place: what cannot be a username never reaches SQL, but the empty one, which
+    /// no user has.
+    pub fn stored(&self) -> &[String] {
+        &self.stored
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.given.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+
+    /// Those of the names that satisfy `wanted`, told by their place.
+    pub fn select(&self, wanted: impl Fn(usize) -> bool) -> Vec<String> {
+        self.given.iter().enumerate().filter(|(place, _)| wanted(*place)).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// Some of a list, from one place in it to another.
+pub struct CursorPage<T> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// The place of the last of them, if more follow.
+    pub next: Option<i64>,
+}
+
+impl<T> CursorPage<T> {
+    /// The first `size` of `rows`, each with its place. One more than that tells whether more follow; rows without a
+    /// place only tell that the room exists. `None`: not even that.
+    pub(crate) fn new(rows: Vec<(Option<i64>, Option<T>)>, size: i64) -> Option<Self> {
+        if rows.is_empty() {
+            return None;
+        }
+        let mut rows: Vec<(i64, T)> = rows.into_iter().filter_map(|(place, entry)| Some((place?, entry?))).collect();
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let next = rows.last().map(|(place, _)| *place).filter(|_| more);
+        Some(Self { entries: rows.into_iter().map(|(_, entry)| entry).collect(), next })
+    }
+}
+
+/// Whether a user may be called so; names are folded before.
+pub fn is_username(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-'))
+}
+
+/// Whether a room may have this id.
+pub fn is_room_id(id: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&id.len()) && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9'))
+}
+
+/// A moment as the wire says it: Unix milliseconds.
+pub fn unix_ms(moment: OffsetDateTime) -> i64 {
+    i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_folded_and_then_collapsed() {
+        let names = Names::new(["Bob", "ann", "BOB", "ann"]);
+        assert_eq!(names.given(), ["bob", "ann"]);
+        assert_eq!(names.stored(), ["bob", "ann"]);
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_reaches_no_statement() {
+        let long = "x".repeat(65);
+        let names = Names::new(["a\0b", "", "张三", "a b", long.as_str(), "É"]);
+        assert!(names.stored().iter().all(String::is_empty));
+        assert_eq!(names.given()[5], "É", "folding is ASCII only");
+        assert_eq!(RoomKey::new(1, "12\0").id(), "");
+        assert_eq!(RoomKey::new(1, "Room1").id(), "");
+        assert_eq!(RoomKey::new(1, "room1").id(), "room1");
+    }
+}

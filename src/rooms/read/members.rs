@@ -1,0 +1,136 @@
+//! Reads the members of a room: page by page, or by cursor.
+
+use crate::db::Db;
+use crate::error::Error;
+use crate::names::{CursorPage, RoomKey};
+
+/// A page of the member list: the owner first, then everyone else in the order in which they came.
+pub struct Page {
+    /// The owner, if this page shows the owner.
+    pub owner: Option<String>,
+    /// The others on this page.
+    pub members: Vec<String>,
+}
+
+/// Reads `size` members, the first `skip` left out. However many those are, the cost is the same.
+pub async fn page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Page, Error> {
+    let page = if skip == 0 { first_page(db, key, size).await? } else { later_page(db, key, skip - 1, size).await? };
+    page.ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })
+}
+
+/// The page that begins with the owner.
+async fn first_page(db: &Db, key: &RoomKey, size: i64) -> Result<Option<Page>, Error> {
+    let row = sqlx::query!(
+        r#"
+        select owner, array(
+            select username from members
+            where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
+            order by seq limit $3
+        ) as "members!"
+        from chatrooms where app = $1 and id = $2 and deleted_at is null
+        "#,
+        key.app,
+        key.id(),
+        (size - 1).max(0),
+    )
+    .fetch_optional(db.pool())
+    .await?;
+    Ok(row.map(|row| Page { owner: Some(row.owner).filter(|_| size > 0), members: row.members }))
+}
+
+/// A page without the owner: `skip` others come before it. The counts tell in which thousand of seq it begins, so that
+/// no more than a thousand rows are passed over.
+async fn later_page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Option<Page>, Error> {
+    let members = sqlx::query_scalar!(
+        r#"
+        select array(
+            select username from members
+            where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
+              and seq >= start.seq
+            order by seq offset start.skip limit $4
+        ) as "members!"
+        from chatrooms
+        cross join lateral (
+            select thousand * 1000 as seq, $3 - before as skip
+            from (
+                select thousand, sum(others) over (order by thousand) - others as before
+                from (
+                    select member_counts.thousand, members - (member_counts.thousand = owners.thousand)::integer as others
+                    from member_counts, (
+                        select seq / 1000 as thousand from members
+                        where members.app = $1 and members.chatroom = $2 and username = owner
+                    ) owners
+                    where member_counts.app = $1 and member_counts.chatroom = $2
+                ) counted
+            ) running
+            where before <= $3 order by thousand desc limit 1
+        ) start
+        where app = $1 and id = $2 and deleted_at is null
+        "#,
+        key.app,
+        key.id(),
+        skip,
+        size,
+    )
+    .fetch_optional(db.pool())
+    .await?;
+    Ok(members.map(|members| Page { owner: None, members }))
+}
+
+/// The order in which members are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Who came first is first.
+    Oldest,
+    /// Who came last is first.
+    Newest,
+}
+
+/// Reads `size` members besides the owner who come behind the place `after`. However far that is, the cost is the same.
+pub async fn slice(db: &Db, key: &RoomKey, order: Order, after: Option<i64>, size: i64) -> Result<CursorPage<String>, Error> {
+    let rows: Vec<(Option<i64>, Option<String>)> = match order {
+        Order::Oldest => sqlx::query!(
+            r#"
+            select page.seq as "seq?", page.username as "username?"
+            from chatrooms left join lateral (
+                select seq, username from members
+                where members.app = $1 and members.chatroom = $2 and username <> owner and seq > $3
+                order by seq limit $4
+            ) page on true
+            where app = $1 and id = $2 and deleted_at is null
+            order by page.seq
+            "#,
+            key.app,
+            key.id(),
+            after.unwrap_or(0),
+            size + 1,
+        )
+        .fetch_all(db.pool())
+        .await?
+        .into_iter()
+        .map(|row| (row.seq, row.username))
+        .collect(),
+        Order::Newest => sqlx::query!(
+            r#"
+            select page.seq as "seq?", page.username as "username?"
+            from chatrooms left join lateral (
+                select seq, username from members
+                where members.app = $1 and members.chatroom = $2 and username <> owner and seq < $3
+                order by seq desc limit $4
+            ) page on true
+            where app = $1 and id = $2 and deleted_at is null
+            order by page.seq desc
+            "#,
+            key.app,
+            key.id(),
+            after.unwrap_or(i64::MAX),
+            size + 1,
+        )
+        .fetch_all(db.pool())
+        .await?
+        .into_iter()
+        .map(|row| (row.seq, row.username))
+        .collect(),
+    };
+    CursorPage::new(rows, size).ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })
+}

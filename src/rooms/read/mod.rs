@@ -1,0 +1,12 @@
+//! The statements of reading: each call is one statement, and none of them locks a room.
+
+pub mod admins;
+pub mod announcement;
+pub mod attributes;
+pub mod blocks;
+pub mod details;
+pub mod members;
+pub mod mutes;
+pub mod speech;
+pub mod standing;
+pub mod whitelist;

@@ -1,0 +1,180 @@
+//! Who may speak in a room, and which rule decides it.
+
+use time::OffsetDateTime;
+
+use crate::db::Db;
+use crate::error::Error;
+use crate::names::{Names, RoomKey};
+
+/// The rule that decides whether a user may speak: the first one that applies, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// On the block list.
+    Blocked,
+    /// Not in the room, or not even registered.
+    NotMember,
+    /// Owns the room: always speaks.
+    Owner,
+    /// Muted, until a moment.
+    Muted,
+    /// An admin.
+    Admin,
+    /// On the whitelist.
+    Whitelist,
+    /// The whole room is muted.
+    RoomMuted,
+    /// Nothing speaks against it.
+    Member,
+}
+
+/// What the rules ask about a user in a room.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a list of its own")]
+pub struct Facts {
+    /// On the block list.
+    pub blocked: bool,
+    /// In the room.
+    pub member: bool,
+    /// Owns it.
+    pub owner: bool,
+    /// Muted at this moment.
+    pub muted: bool,
+    /// Among its admins.
+    pub admin: bool,
+    /// On its whitelist.
+    pub whitelisted: bool,
+    /// The whole room is muted.
+    pub room_muted: bool,
+}
+
+/// The rule that decides.
+pub fn layer(facts: Facts) -> Layer {
+    let rules = [
+        (facts.blocked, Layer::Blocked),
+        (!facts.member, Layer::NotMember),
+        (facts.owner, Layer::Owner),
+        (facts.muted, Layer::Muted),
+        (facts.admin, Layer::Admin),
+        (facts.whitelisted, Layer::Whitelist),
+        (facts.room_muted, Layer::RoomMuted),
+    ];
+    rules.into_iter().find(|(applies, _)| *applies).map_or(Layer::Member, |(_, layer)| layer)
+}
+
+impl Layer {
+    /// What it comes to.
+    pub fn allows(self) -> bool {
+        matches!(self, Self::Owner | Self::Admin | Self::Whitelist | Self::Member)
+    }
+}
+
+/// Whether one user may speak.
+pub struct Verdict {
+    /// The user.
+    pub username: String,
+    /// The rule that decides.
+    pub layer: Layer,
+    /// When the mute or the block ends, if it is that which decides.
+    pub until: Option<OffsetDateTime>,
+    /// Why the user, or the whole room, was muted or the user blocked, if it is that which decides and somebody has said.
+    pub reason: Option<String>,
+}
+
+/// Whether each of `names` may speak in the room, place by place. Each name is looked up by itself.
+pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select owner = given.username as "owner!", mute_all, mute_reason as room_reason,
+               member.found is not null as "member!", admin.found is not null as "admin!",
+               white.found is not null as "whitelisted!", block.ends_at as "blocked_until?", block.reason as "block_reason?",
+               mute.ends_at as "muted_until?", mute.reason as "mute_reason?"
+        from chatrooms
+        cross join unnest($3::text[]) with ordinality given (username, place)
+        left join lateral (
+            select true as found from members
+            where app = $1 and chatroom = $2 and members.username = given.username limit 1
+        ) member on true
+        left join lateral (
+            select true as found from admins
+            where app = $1 and chatroom = $2 and admins.username = given.username limit 1
+        ) admin on true
+        left join lateral (
+            select true as found from whitelist
+            where app = $1 and chatroom = $2 and whitelist.username = given.username limit 1
+        ) white on true
+        left join lateral (
+            select ends_at, reason from blocks
+            where app = $1 and chatroom = $2 and blocks.username = given.username and ends_at > now() limit 1
+        ) block on true
+        left join lateral (
+            select ends_at, reason from mutes
+            where app = $1 and chatroom = $2 and mutes.username = given.username and ends_at > now() limit 1
+        ) mute on true
+        where chatrooms.app = $1 and chatrooms.id = $2 and deleted_at is null
+        order by place
+        "#,
+        key.app,
+        key.id(),
+        names.stored(),
+    )
+    .fetch_all(db.pool())
+    .await?;
+    if rows.is_empty() {
+        return Err(key.not_found());
+    }
+    Ok(rows
+        .into_iter()
+        .zip(names.given())
+        .map(|(row, username)| {
+            let layer = layer(Facts {
+                blocked: row.blocked_until.is_some(),
+                member: row.member,
+                owner: row.owner,
+                muted: row.muted_until.is_some(),
+                admin: row.admin,
+                whitelisted: row.whitelisted,
+                room_muted: row.mute_all,
+            });
+            let (until, reason) = match layer {
+                Layer::Blocked => (row.blocked_until, row.block_reason),
+                Layer::Muted => (row.muted_until, row.mute_reason),
+                Layer::RoomMuted => (None, row.room_reason),
+                _ => (None, None),
+            };
+            Verdict { username: username.clone(), layer, until, reason }
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_applies_decides() {
+        let none = Facts::default();
+        let member = Facts { member: true, ..none };
+        let all =
+            Facts { blocked: false, member: true, owner: true, muted: true, admin: true, whitelisted: true, room_muted: true };
+        let table = [
+            (none, Layer::NotMember, false),
+            (Facts { blocked: true, ..none }, Layer::Blocked, false),
+            (Facts { muted: true, ..none }, Layer::NotMember, false),
+            (member, Layer::Member, true),
+            (Facts { room_muted: true, ..member }, Layer::RoomMuted, false),
+            (Facts { room_muted: true, whitelisted: true, ..member }, Layer::Whitelist, true),
+            (Facts { room_muted: true, admin: true, ..member }, Layer::Admin, true),
+            (Facts { room_muted: true, owner: true, ..member }, Layer::Owner, true),
+            (Facts { muted: true, ..member }, Layer::Muted, false),
+            (Facts { muted: true, whitelisted: true, ..member }, Layer::Muted, false),
+            (Facts { muted: true, admin: true, ..member }, Layer::Muted, false),
+            (Facts { muted: true, room_muted: true, ..member }, Layer::Muted, false),
+            (all, Layer::Owner, true),
+            (Facts { owner: false, ..all }, Layer::Muted, false),
+            (Facts { owner: false, muted: false, ..all }, Layer::Admin, true),
+        ];
+        for (facts, expected, allowed) in table {
+            assert_eq!((layer(facts), layer(facts).allows()), (expected, allowed), "{facts:?}");
+        }
+    }
+}

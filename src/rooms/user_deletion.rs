@@ -1,0 +1,232 @@
+//! How users leave an app.
+//!
+//! Deleting a user marks the row first: from then on nobody can add the user anywhere. Then room by room forgets the
+//! user, each under its own lock, and last the row goes and with it the claim on the name.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use crate::accounts::super_admins;
+use crate::accounts::users::User;
+use crate::db::Db;
+use crate::error::{Causes, Error};
+use crate::events::log::{Actor, Kind};
+use crate::names::{Names, RoomKey};
+use crate::rooms::change::{Change, change};
+use crate::rooms::{blocks, members, mutes};
+
+/// A user who was deleted but whom some rooms still know. Names are given away again, so the UUID belongs to it.
+pub struct Gone {
+    app: i32,
+    username: String,
+    uuid: Uuid,
+    /// Who has deleted the user: the rooms' events say so.
+    deleted_by: Option<String>,
+    deleted_reason: Option<String>,
+}
+
+impl Gone {
+    fn actor(&self) -> Actor {
+        Actor::kept(self.deleted_by.clone(), self.deleted_reason.clone())
+    }
+}
+
+/// How much is done at once about users who have left.
+pub struct Effort {
+    /// How many rooms may forget, in all.
+    pub rooms: usize,
+    /// When to stop, if ever, also in the middle of waiting for a room that somebody else is changing.
+    pub until: Option<Instant>,
+}
+
+/// What a deletion does before it is answered; the background task does the rest.
+fn before_the_answer() -> Effort {
+    Effort { rooms: 1000, until: Some(Instant::now() + Duration::from_secs(1)) }
+}
+
+/// Deletes users, each with the rooms that the user owns and every standing in others. Returns who was there to delete.
+pub async fn delete(db: &Db, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
+    let mut users = db.transact(async |connection| mark(connection, app, actor, names).await).await?;
+    db.tell_news();
+    users.sort_by_key(|user| names.stored().iter().position(|name| *name == user.username));
+    let mut effort = before_the_answer();
+    for user in &users {
+        let gone = Gone {
+            app,
+            username: user.username.clone(),
+            uuid: user.uuid,
+            deleted_by: Some(actor.name.clone().into_owned()),
+            deleted_reason: actor.reason.clone(),
+        };
+        match forget(db, &gone, &effort).await {
+            Ok(rooms) => effort.rooms -= rooms,
+            Err(error) => {
+                let error = Causes(&error);
+                tracing::warn!(%error, "deleted users are still in some rooms; the background task goes on");
+                break;
+            }
+        }
+    }
+    Ok(users)
+}
+
+/// Marks users as deleted. What they are app-wide goes in the next statement, which sees all that those have committed
+/// for whom the first one waited.
+async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
+    let last = super_admins::lock(&mut *connection, app).await?;
+    // `for update` and not what an update takes by itself: it must wait for those who hold the user.
+    let users = sqlx::query_as!(
+        User,
+        "with doomed as (
+             select username from users
+             where app = $1 and username = any($2::text[]) and deleted_at is null
+             order by username for update
+         )
+         update users set deleted_at = now(), deleted_by = $3, deleted_reason = $4 from doomed
+         where users.app = $1 and users.username = doomed.username
+         returning uuid, users.username, nickname, activated, created_at, modified_at",
+        app,
+        names.stored(),
+        &*actor.name,
+        actor.reason,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let marked: Vec<String> = users.iter().map(|user| user.username.clone()).collect();
+    super_admins::delete(connection, app, last, actor, &marked).await?;
+    Ok(users)
+}
+
+/// Users who were deleted but whom some rooms still know, longest waiting first.
+pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<Gone>, Error> {
+    Ok(sqlx::query_as!(
+        Gone,
+        "select app, username, uuid, deleted_by, deleted_reason from users where deleted_at is not null order by deleted_at limit $1",
+        limit,
+    )
+    .fetch_all(db.pool())
+    .await?)
+}
+
+/// Lets rooms forget a deleted user, and frees the name once no room is left. Returns how many it were.
+///
+/// Any number of callers may do this at once. A deleted user gains no new standing: adding holds the user first, and
+/// everything else asks for membership.
+pub async fn forget(db: &Db, user: &Gone, effort: &Effort) -> Result<usize, Error> {
+    const ROOMS_AT_ONCE: i64 = 100;
+    let actor = user.actor();
+    let mut after = String::new();
+    let mut rooms_done = 0;
+    loop {
+        let rooms = rooms_of(db, user, &after, ROOMS_AT_ONCE).await?;
+        let Some(last) = rooms.last() else { break };
+        after.clone_from(last);
+        for room in rooms {
+            // A timer is up a little late: what takes less than that would slip through.
+            if rooms_done == effort.rooms || effort.until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(rooms_done);
+            }
+            let key = RoomKey::new(user.app, room);
+            let work = change(db, &key, &actor, async |change| forget_in_room(change, user).await);
+            let done = match effort.until {
+                None => work.await,
+                Some(until) => match timeout_at(until, work).await {
+                    Ok(done) => done,
+                    Err(_) => return Ok(rooms_done),
+                },
+            };
+            match done {
+                // Deleted meanwhile: as good as forgotten.
+                Ok(()) | Err(Error::RoomNotFound { .. }) => rooms_done += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    free_name(db, user).await?;
+    Ok(rooms_done)
+}
+
+/// Gives the name of a deleted user away, if no room but deleted ones knows the user any more.
+async fn free_name(db: &Db, user: &Gone) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from users where app = $1 and username = $2 and uuid = $3 and deleted_at is not null
+         and not exists (
+             select from (
+                 select chatroom from members where app = $1 and username = $2
+                 union all select chatroom from blocks where app = $1 and username = $2
+                 union all select chatroom from mutes where app = $1 and username = $2
+                 union all select chatroom from attributes where app = $1 and setter = $2
+             ) known
+             join chatrooms on chatrooms.app = $1 and chatrooms.id = known.chatroom and chatrooms.deleted_at is null
+         )",
+        user.app,
+        user.username,
+        user.uuid,
+    )
+    .execute(db.pool())
+    .await?;
+    Ok(())
+}
+
+/// Rooms that know a user, by id: each list gives its next ones, and the first of all of them are taken.
+async fn rooms_of(db: &Db, user: &Gone, after: &str, limit: i64) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"
+        select chatroom as "chatroom!" from (
+            (select chatroom from members where app = $1 and username = $2 and chatroom > $3 order by chatroom limit $4)
+            union
+            (select chatroom from blocks where app = $1 and username = $2 and chatroom > $3 order by chatroom limit $4)
+            union
+            (select chatroom from mutes where app = $1 and username = $2 and chatroom > $3 order by chatroom limit $4)
+            union
+            (select chatroom from attributes where app = $1 and setter = $2 and chatroom > $3 order by chatroom limit $4)
+        ) known
+        order by chatroom limit $4
+        "#,
+        user.app,
+        user.username,
+        after,
+        limit,
+    )
+    .fetch_all(db.pool())
+    .await?)
+}
+
+async fn forget_in_room(change: &mut Change, user: &Gone) -> Result<(), Error> {
+    // Another caller may have finished meanwhile, and somebody else may have the name by now.
+    let still_gone = sqlx::query!(
+        "select username from users where app = $1 and username = $2 and uuid = $3 and deleted_at is not null for key share",
+        user.app,
+        user.username,
+        user.uuid,
+    )
+    .fetch_optional(change.connection())
+    .await?;
+    if still_gone.is_none() {
+        return Ok(());
+    }
+    if change.room.owner == user.username {
+        change.room.deleted = true;
+        return Ok(());
+    }
+    let name = std::slice::from_ref(&user.username);
+    if change.standing(&Names::new(name)).await?[0].member {
+        members::delete(change, name, Kind::Kick).await?;
+    }
+    blocks::delete(change, name).await?;
+    mutes::delete(change, name).await?;
+    // What was to outlive its setter stays, but belongs to nobody: no user has the empty name.
+    let key = change.key.clone();
+    sqlx::query!(
+        "update attributes set setter = '' where app = $1 and chatroom = $2 and setter = $3",
+        key.app,
+        key.id(),
+        user.username,
+    )
+    .execute(change.connection())
+    .await?;
+    Ok(())
+}
