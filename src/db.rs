@@ -1,14 +1,17 @@
-//! The way to the database: the pool of connections, and the turns in which one instance changes one room.
+//! The way to the database: connections, and the turns in which one instance changes one room.
+
+mod lane;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use self::lane::Lane;
+use self::lane::{Lanes, Lease};
 use crate::error::Error;
 use crate::names::RoomKey;
 
@@ -25,21 +28,31 @@ const TURNS_REMEMBERED: u64 = 100_000;
 /// The database of this process.
 #[derive(Clone)]
 pub struct Db {
-    pool: PgPool,
+    lanes: Lanes,
     turns: Cache<RoomKey, Arc<Semaphore>>,
     news: Arc<watch::Sender<()>>,
 }
 
 impl Db {
-    /// The database behind a pool.
+    /// The database behind a pool that others use, too.
     pub fn new(pool: PgPool) -> Self {
-        let turns = Cache::builder().max_capacity(TURNS_REMEMBERED).time_to_idle(TURNS_LIFE).build();
-        Self { pool, turns, news: Arc::new(watch::Sender::new(())) }
+        Self::of(Lane::shared(pool))
     }
 
-    /// The pool, for single statements.
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    /// The database behind a lane.
+    pub fn of(lane: Lane) -> Self {
+        let turns = Cache::builder().max_capacity(TURNS_REMEMBERED).time_to_idle(TURNS_LIFE).build();
+        Self { lanes: Lanes::new(lane), turns, news: Arc::new(watch::Sender::new(())) }
+    }
+
+    /// The same for one thread, whose single statements go through a lane of their own.
+    pub fn with_own(&self, lane: Lane) -> Self {
+        Self { lanes: self.lanes.with_own(lane), ..self.clone() }
+    }
+
+    /// What runs single statements.
+    pub fn pool(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// Tells when this process has written events, so that nobody here needs to look for them all the time. What other
@@ -69,9 +82,9 @@ impl Db {
     /// Begins a transaction. A pooled connection may have died unnoticed with its server: that shows here, where nothing
     /// has been done yet, and the next connection is tried. Nothing else is ever tried twice on another connection.
     pub async fn begin(&self) -> Result<Transaction, Error> {
-        let mut tries_left = self.pool.options().get_max_connections();
+        let mut tries_left = self.lanes.options().get_max_connections();
         loop {
-            let mut transaction = Transaction { connection: Some(self.pool.acquire().await?) };
+            let mut transaction = Transaction { connection: Some(self.lanes.acquire_common().await?) };
             match transaction.say("begin").await {
                 Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) if tries_left > 0 => tries_left -= 1,
                 Err(sqlx::Error::Database(cause)) if tries_left > 0 && is_gone(&*cause) => tries_left -= 1,
@@ -88,7 +101,7 @@ impl Db {
 /// to the pool then, and if that happens while `begin` is on its way, the connection is in a transaction that nobody
 /// knows of: what others write on it afterwards is acknowledged, and lost.
 pub struct Transaction {
-    connection: Option<PoolConnection<Postgres>>,
+    connection: Option<Lease>,
 }
 
 impl Transaction {
@@ -96,7 +109,7 @@ impl Transaction {
     pub async fn end<T>(mut self, done: Result<T, Error>) -> Result<T, Error> {
         let said = self.say(if done.is_ok() { "commit" } else { "rollback" }).await;
         match said {
-            Ok(()) => self.connection = None,
+            Ok(()) => self.connection.take().into_iter().for_each(Lease::keep),
             Err(error) if done.is_ok() => return Err(error.into()),
             // A failed rollback has nothing to add: the connection is gone, and the transaction with it.
             Err(_) => {}

@@ -1,6 +1,7 @@
 //! The service: builds the app around [`crate::api::routes`], binds, and serves until told to stop.
 
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::api::{self, State};
 use crate::callbacks::dispatcher;
 use crate::callbacks::sender::Sender;
 use crate::config::{self, Settings};
-use crate::db::Db;
+use crate::db::{Db, Lane};
 use crate::events::subscriptions::Following;
 use crate::tasks::{expiry, purge, retention};
 use crate::telemetry;
@@ -50,11 +51,13 @@ pub struct Stop {
 impl Service {
     /// Builds a service and binds its port. The database need not be there yet.
     pub fn new(settings: Settings) -> Result<Self, Failure> {
-        let db = Db::new(pool(&settings.database, settings.database_url()?)?);
+        let shares = Shares::of(&settings);
+        let options = connect_options(&settings.database, settings.database_url()?)?;
+        let db = Db::of(Lane::new(pool(&settings.database, options.clone(), shares.common)));
         let (following, stop) = (Arc::new(Following::new(&settings.events)), CancellationToken::new());
         // The state has another one for trials: connections to targets live with the threads that made them.
         let sender = Sender::new(&settings.token_secrets()?, &settings.callbacks)?;
-        let state = Data::new(State::new(db.clone(), following.clone(), stop.clone(), settings)?);
+        let state = State::new(db.clone(), following.clone(), stop.clone(), settings)?;
         let settings = &state.settings;
         let listener = TcpListener::bind((settings.server.host.as_str(), settings.server.port))
             .map_err(|error| format!("cannot listen on {}:{}: {error}", settings.server.host, settings.server.port))?;
@@ -83,7 +86,7 @@ impl Service {
         background.spawn(upkeep(stop.clone()));
 
         let patience = Duration::from_secs(settings.server.shutdown_seconds);
-        let server = serve(listener, state)?;
+        let server = serve(listener, state, shares, options)?;
         Ok(Self { address, server, background, stop, db, patience })
     }
 
@@ -122,36 +125,68 @@ impl Stop {
     }
 }
 
-fn serve(listener: TcpListener, state: Data<State>) -> std::io::Result<Server> {
-    let settings = state.settings.server.clone();
-    let mut server = HttpServer::new(move || {
+/// Who gets how many of `database.max_connections`.
+#[derive(Clone, Copy)]
+struct Shares {
+    workers: usize,
+    /// For the single statements of one HTTP worker: of all workers together half, and none if that is less than one each.
+    worker: u32,
+    /// For all the rest.
+    common: u32,
+}
+
+impl Shares {
+    fn of(settings: &Settings) -> Self {
+        let all = settings.database.max_connections;
+        let workers = match settings.server.workers {
+            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            workers => workers,
+        };
+        let worker = u32::try_from(workers).map_or(0, |workers| all / 2 / workers);
+        let common = u32::try_from(workers).map_or(all, |workers| all - worker * workers);
+        Self { workers, worker, common }
+    }
+}
+
+fn serve(listener: TcpListener, state: State, shares: Shares, options: PgConnectOptions) -> std::io::Result<Server> {
+    let (settings, max_body_bytes) = (state.settings.server.clone(), state.settings.server.max_body_bytes);
+    // Runs once in the thread of each worker.
+    let app = move || {
+        let db = match shares.worker {
+            0 => state.db.clone(),
+            share => state.db.with_own(Lane::new(pool(&state.settings.database, options.clone(), share))),
+        };
         App::new()
-            .app_data(state.clone())
-            .app_data(PayloadConfig::new(state.settings.server.max_body_bytes))
+            .app_data(Data::new(state.reaching(db)))
+            .app_data(PayloadConfig::new(max_body_bytes))
             .wrap(from_fn(api::reply::write_errors))
             .wrap(from_fn(telemetry::observe))
             .configure(api::routes)
-    })
-    .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
-    .shutdown_timeout(settings.shutdown_seconds)
-    .disable_signals();
-    if settings.workers > 0 {
-        server = server.workers(settings.workers);
-    }
+    };
+    let server = HttpServer::new(app)
+        .workers(shares.workers)
+        .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
+        .shutdown_timeout(settings.shutdown_seconds)
+        .disable_signals();
     Ok(server.listen(listener)?.run())
 }
 
-/// Connections are made when they are needed: the service starts without a database, and outlives one.
-fn pool(settings: &config::Database, url: &str) -> Result<PgPool, Failure> {
+fn connect_options(settings: &config::Database, url: &str) -> Result<PgConnectOptions, Failure> {
     // The parser's own message may carry the URL, and the URL a password.
     let options: PgConnectOptions = url.parse().map_err(|_| "settings: database.url is not a PostgreSQL URL")?;
-    let options = options.application_name("roomward").options([
+    Ok(options.application_name("roomward").options([
         ("statement_timeout", settings.statement_timeout_ms.to_string()),
         ("lock_timeout", settings.lock_timeout_ms.to_string()),
         ("idle_in_transaction_session_timeout", settings.statement_timeout_ms.to_string()),
-    ]);
-    Ok(PgPoolOptions::new()
-        .max_connections(settings.max_connections)
+        // Planning a statement costs more than running it, and all of them are written so that one plan is good for all.
+        ("plan_cache_mode", "force_generic_plan".into()),
+    ]))
+}
+
+/// Connections are made when they are needed: the service starts without a database, and outlives one.
+fn pool(settings: &config::Database, options: PgConnectOptions, max_connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
         .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
         // A round trip for each use would cost some 6 %; a connection that was just used is trusted.
         .test_before_acquire(false)
@@ -163,7 +198,7 @@ fn pool(settings: &config::Database, url: &str) -> Result<PgPool, Failure> {
                 Ok(true)
             })
         })
-        .connect_lazy_with(options))
+        .connect_lazy_with(options)
 }
 
 /// Runs a task on a thread of its own: what changes rooms takes async closures, and those cannot promise yet that they

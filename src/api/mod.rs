@@ -55,9 +55,15 @@ const APP_LIFE: Duration = Duration::from_secs(1);
 const APPS_REMEMBERED: u64 = 10_000;
 
 /// What every call works with. Nothing in it outlives the process, or needs to.
+#[derive(Clone)]
 pub struct State {
-    /// The database.
+    /// The database, as the thread of the call reaches it.
     pub db: Db,
+    shared: Arc<Shared>,
+}
+
+/// What the calls of all threads share.
+pub struct Shared {
     /// The keys of tokens.
     pub keys: Keys,
     /// How users' passwords are hashed.
@@ -84,8 +90,7 @@ impl State {
         settings: Settings,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let secrets = settings.token_secrets()?;
-        Ok(Self {
-            db,
+        let shared = Shared {
             keys: Keys::new(&secrets),
             passwords: Passwords::new(&settings.passwords).map_err(|error| format!("settings: passwords: {error}"))?,
             cursors: Cursors::new(&secrets),
@@ -94,7 +99,13 @@ impl State {
             stop,
             apps: Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build(),
             settings,
-        })
+        };
+        Ok(Self { db, shared: Arc::new(shared) })
+    }
+
+    /// The same for a thread that reaches the database in its own way.
+    pub fn reaching(&self, db: Db) -> Self {
+        Self { db, shared: self.shared.clone() }
     }
 
     /// The app of that name, asked for once a second at most.
@@ -108,6 +119,14 @@ impl State {
             Error::Unavailable(_) => Error::Unavailable(error.into()),
             _ => Error::Internal(error.into()),
         })
+    }
+}
+
+impl std::ops::Deref for State {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
     }
 }
 

@@ -1,0 +1,239 @@
+//! Connections that are used again at once.
+//!
+//! sqlx's pool asks the server for a sign of life whenever a connection comes back, and hands it to any thread next,
+//! though its events go to the thread that has opened it. For a small statement that is most of the cost. So a lane keeps
+//! what has come back unharmed, and each thread of the service has one of its own; whatever went wrong, or was given up
+//! in the middle, goes back to sqlx's pool, which sees to it.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::{Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A connection that was not used for so long is tried before it is used.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+/// After so long a connection goes back to sqlx's pool once, which replaces it when it is too old.
+const KEPT_FOR: Duration = Duration::from_mins(1);
+
+/// How long a statement waits for the lane of its thread before it takes the common one.
+const OWN_LANE_PATIENCE: Duration = Duration::from_millis(50);
+
+/// A pool, and those of its connections that are used again at once.
+pub struct Lane {
+    pool: PgPool,
+    places: Arc<Semaphore>,
+    /// `None`: nothing is kept, since others use the pool, too.
+    kept: Option<Mutex<Vec<Kept>>>,
+}
+
+struct Kept {
+    connection: PoolConnection<Postgres>,
+    taken_at: Instant,
+    used_at: Instant,
+}
+
+impl Lane {
+    /// A lane over a pool that nobody else uses.
+    pub fn new(pool: PgPool) -> Self {
+        let mut lane = Self::shared(pool);
+        lane.kept = Some(Mutex::default());
+        lane
+    }
+
+    /// One over a pool that others use, too.
+    pub(super) fn shared(pool: PgPool) -> Self {
+        let places = pool.options().get_max_connections() as usize;
+        Self { pool, places: Arc::new(Semaphore::new(places)), kept: None }
+    }
+
+    async fn lease(self: &Arc<Self>) -> Result<Lease, sqlx::Error> {
+        let place = match self.places.clone().try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => tokio::time::timeout(self.pool.options().get_acquire_timeout(), self.places.clone().acquire_owned())
+                .await
+                .map_err(|_| sqlx::Error::PoolTimedOut)?
+                .map_err(|_| sqlx::Error::PoolClosed)?,
+        };
+        let lease = |kept| Lease { kept: Some(kept), lane: self.clone(), place };
+        while let Some(mut kept) = self.last_kept() {
+            if kept.used_at.elapsed() < TRUSTED_FOR || kept.connection.ping().await.is_ok() {
+                return Ok(lease(kept));
+            }
+        }
+        let (connection, now) = (self.pool.acquire().await?, Instant::now());
+        Ok(lease(Kept { connection, taken_at: now, used_at: now }))
+    }
+
+    fn last_kept(&self) -> Option<Kept> {
+        self.kept.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    async fn close(&self) {
+        self.places.close();
+        while let Some(kept) = self.last_kept() {
+            drop(kept);
+        }
+        self.pool.close().await;
+    }
+}
+
+impl Drop for Lane {
+    /// The thread may be at its end, and sqlx's pool would look for a runtime to say goodbye in.
+    fn drop(&mut self) {
+        while let Some(kept) = self.last_kept() {
+            drop(kept.connection.detach());
+        }
+    }
+}
+
+/// A connection for a while. It is used again at once if it is [kept](Self::keep); when it is dropped, sqlx's pool sees
+/// to it first.
+pub struct Lease {
+    kept: Option<Kept>,
+    lane: Arc<Lane>,
+    #[expect(dead_code, reason = "held, and given back when this is dropped")]
+    place: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    /// Gives it back: nothing is under way on it, and nothing went wrong.
+    pub(super) fn keep(mut self) {
+        if let (Some(mut kept), Some(lane)) = (self.kept.take(), &self.lane.kept)
+            && kept.taken_at.elapsed() < KEPT_FOR
+        {
+            kept.used_at = Instant::now();
+            lane.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        }
+    }
+
+    /// Closes it instead of giving it back.
+    pub(super) fn close_on_drop(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.connection.close_on_drop();
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.kept.as_ref().expect("there until it is given back").connection
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.kept.as_mut().expect("there until it is given back").connection
+    }
+}
+
+/// The ways to the database: one for all, and one of this thread's own.
+#[derive(Clone)]
+pub struct Lanes {
+    common: Arc<Lane>,
+    own: Option<Arc<Lane>>,
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Lanes").finish_non_exhaustive()
+    }
+}
+
+impl Lanes {
+    pub(super) fn new(common: Lane) -> Self {
+        Self { common: Arc::new(common), own: None }
+    }
+
+    pub(super) fn with_own(&self, lane: Lane) -> Self {
+        Self { common: self.common.clone(), own: Some(Arc::new(lane)) }
+    }
+
+    /// How the common pool is set up.
+    pub fn options(&self) -> &PoolOptions<Postgres> {
+        self.common.pool.options()
+    }
+
+    /// A connection for single statements.
+    pub async fn acquire(&self) -> Result<Lease, sqlx::Error> {
+        if let Some(own) = &self.own
+            && let Ok(lease) = tokio::time::timeout(OWN_LANE_PATIENCE, own.lease()).await
+        {
+            return lease;
+        }
+        self.acquire_common().await
+    }
+
+    /// A connection for more than that.
+    pub(super) async fn acquire_common(&self) -> Result<Lease, sqlx::Error> {
+        self.common.lease().await
+    }
+
+    /// Waits until the connections that all threads share are closed.
+    pub async fn close(&self) {
+        self.common.close().await;
+    }
+}
+
+/// Every statement has a connection for itself, and gives it back if it succeeds.
+impl<'p> Executor<'p> for &Lanes {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let lanes = self.clone();
+        let all = async move {
+            let mut lease = lanes.acquire().await?;
+            let steps: Vec<_> = lease.fetch_many(query).try_collect().await?;
+            lease.keep();
+            Ok::<_, sqlx::Error>(stream::iter(steps.into_iter().map(Ok)))
+        };
+        stream::once(all).try_flatten().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let lanes = self.clone();
+        Box::pin(async move {
+            let mut lease = lanes.acquire().await?;
+            let row = lease.fetch_optional(query).await?;
+            lease.keep();
+            Ok(row)
+        })
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, Result<PgStatement, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        let lanes = self.clone();
+        Box::pin(async move {
+            let mut lease = lanes.acquire().await?;
+            let statement = lease.prepare_with(sql, parameters).await?;
+            lease.keep();
+            Ok(statement)
+        })
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        let lanes = self.clone();
+        Box::pin(async move { lanes.acquire().await?.describe(sql).await })
+    }
+}
