@@ -167,6 +167,8 @@ fn serve(listener: TcpListener, state: State, shares: Shares, options: PgConnect
         .workers(shares.workers)
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
         .shutdown_timeout(settings.shutdown_seconds)
+        // A client that hangs up takes its call with it: what has not been made yet is not made.
+        .h1_allow_half_closed(false)
         .disable_signals();
     Ok(server.listen(listener)?.run())
 }

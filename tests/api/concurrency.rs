@@ -165,6 +165,38 @@ async fn a_room_that_is_deleted_while_people_come_and_go_leaves_no_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_call_of_a_client_that_has_hung_up_is_not_made() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &[]).await;
+    let names = numbered("user", 12);
+    app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    app.users(&["dan"]).await;
+    let mut busy = app.db.begin().await.expect("a transaction");
+    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
+        .bind(app.app.id)
+        .bind(&room)
+        .fetch_one(&mut *busy)
+        .await
+        .expect("a lock");
+    // Some of them wait for the lock, some for their turn, and all hang up.
+    let mut calls = JoinSet::new();
+    for name in names {
+        let call = app.request(Method::POST, &format!("/chatrooms/{room}/users/{name}")).send();
+        calls.spawn(tokio::time::timeout(std::time::Duration::from_millis(300), call));
+    }
+    for hung_up in calls.join_all().await {
+        assert!(hung_up.is_err(), "the call was to hang");
+    }
+    // Time for the last of them to be noticed.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    busy.rollback().await.expect("unlocked");
+    // Whoever came first goes first: they would all be in by now.
+    assert_eq!(app.post(&format!("/chatrooms/{room}/users/dan")).await.status, 200);
+    assert_eq!(app.members(&room).await, ["ann", "dan"]);
+    app.assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_hangs_up_in_mid_call_leaves_no_lock_and_no_half_change() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &[]).await;
