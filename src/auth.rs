@@ -10,6 +10,7 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::Pas
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use moka::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -21,6 +22,9 @@ use crate::config::Passwords as Cost;
 use crate::error::Error;
 
 const ISSUER: &str = "roomward";
+
+/// Most tokens that are remembered as good: the few that servers use are verified once.
+const TOKENS_REMEMBERED: u64 = 1000;
 
 /// What clocks of different instances may differ by.
 const LEEWAY_SECONDS: u64 = 5;
@@ -59,7 +63,7 @@ pub struct Token {
 }
 
 /// What a token says.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Claims {
     iss: String,
     /// The app's UUID.
@@ -101,6 +105,8 @@ pub struct Keys {
     signing: (Header, EncodingKey),
     verifying: Vec<(String, DecodingKey)>,
     validation: Validation,
+    /// What good tokens say. Keys do not change while a process lives; the end of a token is looked at each time.
+    verified: Cache<String, Arc<Claims>>,
 }
 
 impl Keys {
@@ -117,6 +123,7 @@ impl Keys {
             signing: (header, EncodingKey::from_secret(signing.as_bytes())),
             verifying: secrets.iter().map(|secret| (key_id(secret), DecodingKey::from_secret(secret.as_bytes()))).collect(),
             validation,
+            verified: Cache::new(TOKENS_REMEMBERED),
         }
     }
 
@@ -142,11 +149,31 @@ impl Keys {
     }
 
     /// What a token of that kind says, if it is signed by a key of ours and not expired.
-    pub fn claims(&self, token: &str, kind: Kind) -> Option<Claims> {
+    pub fn claims(&self, token: &str, kind: Kind) -> Option<Arc<Claims>> {
+        let claims = match self.verified.get(token) {
+            Some(claims) => claims,
+            None => self.verify(token)?,
+        };
+        (claims.typ == kind && !claims.has_ended()).then_some(claims)
+    }
+
+    fn verify(&self, token: &str) -> Option<Arc<Claims>> {
         let signer = jsonwebtoken::decode_header(token).ok()?.kid?;
         let (_, key) = self.verifying.iter().find(|(id, _)| *id == signer)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?.claims;
-        (claims.typ == kind).then_some(claims)
+        let claims = Arc::new(jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?.claims);
+        // Those of users are asked about once each.
+        if claims.typ == Kind::App {
+            self.verified.insert(token.to_owned(), claims.clone());
+        }
+        Some(claims)
+    }
+}
+
+impl Claims {
+    /// Whether the token's time is over, by the same rule by which it is verified.
+    fn has_ended(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.exp < now.saturating_sub(LEEWAY_SECONDS)
     }
 }
 
@@ -288,6 +315,17 @@ mod tests {
     fn a_token_opens_the_app_it_was_issued_for() {
         let (keys, app) = (Keys::new(&[NEW]), Uuid::new_v4());
         assert_eq!(verify(&keys, &issue(&keys, app)), Some(app));
+    }
+
+    #[test]
+    fn a_token_that_was_good_is_refused_when_its_time_is_over() {
+        let (keys, app) = (Keys::new(&[NEW]), Uuid::new_v4());
+        let token = issue(&keys, app);
+        assert_eq!(verify(&keys, &token), Some(app));
+        let mut ended = keys.verified.get(&token).expect("remembered").as_ref().clone();
+        ended.exp = ended.iat - LEEWAY_SECONDS - 1;
+        keys.verified.insert(token.clone(), Arc::new(ended));
+        assert_eq!(verify(&keys, &token), None);
     }
 
     #[test]

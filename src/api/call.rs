@@ -40,7 +40,7 @@ pub struct AppRequest {
 /// A request with a good token of the app that it is for.
 pub struct Call {
     request: AppRequest,
-    token: Claims,
+    token: Arc<Claims>,
 }
 
 /// A page by cursor that is asked for.
@@ -107,7 +107,7 @@ impl AppRequest {
     }
 
     /// The literal `Bearer`, a blank, and a token of this app.
-    pub fn authenticate(&self) -> Result<Claims, Error> {
+    pub fn authenticate(&self) -> Result<Arc<Claims>, Error> {
         let authorization = self.http.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
         let claims = token.and_then(|token| self.state.keys.claims(token, Kind::App));

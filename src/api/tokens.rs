@@ -139,7 +139,7 @@ async fn introspect(call: Call) -> Result<HttpResponse, Error> {
             account.user.activated && Some(account.user.uuid) == claims.uid && Some(account.token_generation) == claims.generation
         });
         if answer.active {
-            (answer.username, answer.iat, answer.exp) = (Some(claims.sub), Some(claims.iat), Some(claims.exp));
+            (answer.username, answer.iat, answer.exp) = (Some(claims.sub.clone()), Some(claims.iat), Some(claims.exp));
         }
     }
     Ok(HttpResponse::Ok().json(answer))
