@@ -49,7 +49,9 @@ async fn of_room(call: Call) -> Result<HttpResponse, Error> {
     let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
     let page = feeds::of_room(&call.state.db, &call.room(), since, limit, kinds.as_deref()).await?;
     let count = page.events.len();
-    let ends = FeedEnds { oldest: page.oldest.into(), last: page.last.into(), next: None };
+    // Without kinds the last event of the page tells it.
+    let next = kinds.map(|_| page.next.into());
+    let ends = FeedEnds { oldest: page.oldest.into(), last: page.last.into(), next };
     Ok(call.reply(page.events).count(count).feed(ends).respond_to(&http))
 }
 
@@ -68,7 +70,7 @@ async fn of_app(call: Call) -> Result<HttpResponse, Error> {
     let page = feeds::of_app(&call.state.db, call.app.id, since.as_ref(), limit, kinds.as_deref()).await?;
     let cursor = |position| call.state.cursors.write(&scope, position);
     let (oldest, last) = (cursor(&page.oldest).into(), cursor(&page.last).into());
-    let ends = FeedEnds { oldest, last, next: Some(cursor(&page.next)) };
+    let ends = FeedEnds { oldest, last, next: Some(cursor(&page.next).into()) };
     let events: Vec<Event> = page.events.into_iter().map(|told| told.event).collect();
     let count = events.len();
     Ok(call.reply(events).count(count).feed(ends).respond_to(&http))
@@ -201,11 +203,12 @@ impl Stream {
         match &self.feed {
             Feed::Room(key) => {
                 let page = feeds::of_room(db, key, Some(self.position.n), CAUGHT_UP_AT_ONCE, kinds).await?;
-                self.has_caught_up = i64::try_from(page.events.len()).is_ok_and(|number| number < CAUGHT_UP_AT_ONCE);
+                self.has_caught_up = page.next >= page.last;
                 for event in page.events {
                     let position = Position { xact: 0, chatroom: event.chatroom.clone(), n: event.n };
                     self.write(&Told { position, event });
                 }
+                self.position.n = self.position.n.max(page.next);
             }
             Feed::App(app) => {
                 let page = feeds::of_app(db, *app, Some(&self.position), CAUGHT_UP_AT_ONCE, kinds).await?;

@@ -50,7 +50,7 @@ pub struct FeedEnds {
     pub last: Value,
     /// What to ask for next.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
+    pub next: Option<Value>,
 }
 
 impl<D> Reply<D> {

@@ -49,32 +49,13 @@ pub struct RoomPage {
     pub oldest: i64,
     /// The number of the last event.
     pub last: i64,
-    /// The number of the last event that was looked at, if any was.
-    seen: Option<i64>,
+    /// Where to go on: behind the last event that was looked at, whether or not it is one of those asked for.
+    pub next: i64,
 }
 
 /// Reads up to `limit` events of a room behind the number `since`, or from the oldest that is kept; of certain `kinds`
-/// only, if any are named: then it passes over the others, window by window.
+/// only, if any are named: then a window of events is looked at, and there may be more behind it.
 pub async fn of_room(
-    db: &Db,
-    key: &RoomKey,
-    since: Option<i64>,
-    limit: i64,
-    kinds: Option<&[String]>,
-) -> Result<RoomPage, Error> {
-    let mut page = window_of_room(db, key, since, limit, kinds).await?;
-    while let (Some(seen), true) = (page.seen.filter(|seen| *seen < page.last), kinds.is_some()) {
-        let wanted = limit - i64::try_from(page.events.len()).unwrap_or(limit);
-        if wanted <= 0 {
-            break;
-        }
-        let next = window_of_room(db, key, Some(seen), wanted, kinds).await?;
-        page = RoomPage { events: [page.events, next.events].concat(), ..next };
-    }
-    Ok(page)
-}
-
-async fn window_of_room(
     db: &Db,
     key: &RoomKey,
     since: Option<i64>,
@@ -127,7 +108,11 @@ async fn window_of_room(
             happened_at: row.happened_at?,
         }))
     });
-    Ok(RoomPage { events: events.collect(), oldest, last, seen })
+    let events: Vec<Event> = events.collect();
+    // A full page ends with its last event, though more were looked at.
+    let is_full = i64::try_from(events.len()).is_ok_and(|number| number == limit);
+    let next = events.last().filter(|_| is_full).map(|event| event.n).or(seen).or(since).unwrap_or(oldest - 1);
+    Ok(RoomPage { events, oldest, last, next })
 }
 
 /// An event with its place in a feed.

@@ -608,11 +608,35 @@ async fn a_kind_is_found_however_many_others_lie_between() {
     .await
     .expect("written");
     sqlx::query("update chatrooms set last_event = 25000 where id = $1").bind(&room).execute(&app.db).await.expect("counted");
-    let read = async |query: &str| kinds(&events(&app, &format!("/chatrooms/{room}/events?kind={query}")).await);
-    assert_eq!(read("MUTE").await, ["2 MUTE/REMOVE", "10001 MUTE/REMOVE", "10002 MUTE/REMOVE", "25000 MUTE/REMOVE"]);
-    assert_eq!(read("MUTE&limit=2").await, ["2 MUTE/REMOVE", "10001 MUTE/REMOVE"]);
-    assert_eq!(read("MUTE&since=10001&limit=1").await, ["10002 MUTE/REMOVE"]);
-    assert_eq!(read("DELETE").await, Vec::<String>::new());
+    // What is found, and where to go on.
+    let read = async |query: &str| {
+        let answer = app.get(&format!("/chatrooms/{room}/events?kind={query}")).await;
+        let body = answer.json();
+        assert_eq!((answer.status, &body["last"]), (200, &json!(25000)), "{}", answer.text);
+        (kinds(body["data"].as_array().expect("a list")), body["next"].as_i64().expect("a number"))
+    };
+    let texts = |numbers: &[i64]| numbers.iter().map(|n| format!("{n} MUTE/REMOVE")).collect::<Vec<_>>();
+    // Ten thousand are looked at in one reading, and the answer says how far that was.
+    assert_eq!(read("MUTE").await, (texts(&[2]), 10_000));
+    assert_eq!(read("MUTE&since=10000").await, (texts(&[10_001, 10_002]), 20_000));
+    assert_eq!(read("MUTE&since=20000").await, (texts(&[25_000]), 25_000));
+    assert_eq!(read("MUTE&since=25000").await, (texts(&[]), 25_000));
+    assert_eq!(read("DELETE&since=9999").await, (texts(&[]), 19_999));
+    // A full page ends with its last event.
+    assert_eq!(read("MUTE&since=10000&limit=1").await, (texts(&[10_001]), 10_001));
+    let plain = app.get(&format!("/chatrooms/{room}/events?since=5&limit=1")).await.json();
+    assert_eq!(plain.get("next"), None, "the last event of the page tells it");
+
+    // A stream reads on by itself.
+    let stream = app.request(Method::GET, &format!("/chatrooms/{room}/events?kind=MUTE&since=0"));
+    let mut stream = stream.header("accept", "text/event-stream").send().await.expect("a stream");
+    let (mut text, expected) = (String::new(), [2, 10_001, 10_002, 25_000].map(|n| format!("id: {n}\nevent: MUTE/REMOVE\n")));
+    while !text.contains(&expected[3]) {
+        let chunk = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await.expect("in time");
+        text += &String::from_utf8_lossy(&chunk.expect("alive").expect("no end"));
+    }
+    assert_eq!(text.matches("id: ").count(), expected.len(), "{text}");
+    assert!(expected.iter().all(|event| text.contains(event)), "{text}");
 }
 
 #[tokio::test]
