@@ -20,6 +20,10 @@ use crate::names::{is_room_id, is_username};
 /// How many entries of an index are looked at for one page.
 const WINDOW: i64 = 10_000;
 
+/// How many names the events of a page may be about, together: the page ends with the event that reaches it. An event may
+/// be about a thousand, so that a thousand events could be larger than anybody wants to hold.
+const MOST_NAMES: i64 = 10_000;
+
 /// How long an export waits for transactions that were running when it began, and how often it looks.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -207,24 +211,28 @@ impl Way {
             Order::OldestFirst => self.oldest_first,
         };
         format!(
-            "select chatroom, n, happened_at, kind, users, before::text, after::text, actor, reason,
-                    is_meant, nth = {WINDOW} as ends_window
-             from (
-                 select chatroom, n, happened_at, row_number() over (order by {order}) as nth
-                 from {entries} and {within} order by {order} limit {WINDOW}
-             ) entry
-             left join lateral (
-                 select kind, users, before, after, actor, reason from events
-                 where app = $1 and chatroom = entry.chatroom and n = entry.n limit 1
-             ) event on true
-             cross join lateral (
-                 select kind is not null
-                    and ($9::text is null or chatroom = $9)
-                    and ($10::text is null or actor = $10)
-                    and ($11::text[] is null or kind = any($11)) as is_meant
-             ) judged
-             where is_meant or nth = {WINDOW}
-             order by {order} limit $12"
+            "select * from (
+                 select chatroom, n, happened_at, kind, users, before::text, after::text, actor, reason,
+                        is_meant, nth = {WINDOW} as ends_window, sum(cardinality(users)) over (order by {order}) as names
+                 from (
+                     select chatroom, n, happened_at, row_number() over (order by {order}) as nth
+                     from {entries} and {within} order by {order} limit {WINDOW}
+                 ) entry
+                 left join lateral (
+                     select kind, users, before, after, actor, reason from events
+                     where app = $1 and chatroom = entry.chatroom and n = entry.n limit 1
+                 ) event on true
+                 cross join lateral (
+                     select kind is not null
+                        and ($9::text is null or chatroom = $9)
+                        and ($10::text is null or actor = $10)
+                        and ($11::text[] is null or kind = any($11)) as is_meant
+                 ) judged
+                 where is_meant or nth = {WINDOW}
+                 order by {order} limit $12
+             ) found
+             where names is null or names - cardinality(users) < {MOST_NAMES}
+             order by {order}"
         )
     }
 }
@@ -233,7 +241,8 @@ impl Way {
 struct Found {
     place: Place,
     event: Option<Event>,
-    ends_window: bool,
+    /// Whether the page ends here, whatever follows: with the window, or because it is about enough names.
+    ends_page: bool,
 }
 
 impl FromRow<'_, PgRow> for Found {
@@ -241,7 +250,9 @@ impl FromRow<'_, PgRow> for Found {
         let place = Place { moment: row.try_get("happened_at")?, chatroom: row.try_get("chatroom")?, n: row.try_get("n")? };
         let is_meant: bool = row.try_get("is_meant")?;
         let event = is_meant.then(|| log::Row::from_row(row)).transpose()?.map(Event::from);
-        Ok(Self { place, event, ends_window: row.try_get("ends_window")? })
+        let names: Option<i64> = row.try_get("names")?;
+        let ends_page = row.try_get("ends_window")? || names.is_some_and(|names| names >= MOST_NAMES);
+        Ok(Self { place, event, ends_page })
     }
 }
 
@@ -286,7 +297,7 @@ pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit:
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = found.len() > limit;
     found.truncate(limit);
-    let last = found.last().filter(|last| more || last.ends_window).map(|last| last.place.clone());
+    let last = found.last().filter(|last| more || last.ends_page).map(|last| last.place.clone());
     let rest = last.map(|last| span.behind(last, order));
     Ok(Page { events: found.into_iter().filter_map(|found| found.event).collect(), rest })
 }

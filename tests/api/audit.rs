@@ -290,6 +290,31 @@ async fn a_search_that_finds_little_goes_on_behind_a_short_page() {
 }
 
 #[tokio::test]
+async fn a_page_is_about_no_more_names_than_anybody_wants_to_hold() {
+    let app = TestApp::new().await;
+    // Thirty events about a thousand users each, and a small one behind every tenth.
+    write(
+        &app,
+        "select 'lobby', n, 'LEAVE/DELETE', array(select 'user' || i from generate_series(1, 1000) i)::text, null, null, 'x', null, n
+         from generate_series(1, 30) n
+         union all select 'attic', n, 'CREATE', '{}', null, null, 'x', null, n * 10 from generate_series(1, 3) n",
+    )
+    .await;
+    let (events, cursor) = page(&app, "?limit=1000").await;
+    let numbers: usize = events.iter().map(|event| event["users"].as_array().map_or(0, Vec::len)).sum();
+    assert_eq!((numbers, events.len(), cursor.is_some()), (10_000, 11, true), "ten large ones and one without users");
+    for query in ["?limit=1000", "?limit=1000&room=lobby", "?limit=7&user=user7", "?actor=x&limit=4"] {
+        let (seen, _) = all(&app, query).await;
+        let mut distinct = places(&seen);
+        distinct.sort();
+        distinct.dedup();
+        let expected = if query.contains("room") || query.contains("user") { 30 } else { 33 };
+        assert_eq!((seen.len(), distinct.len()), (expected, expected), "{query}");
+    }
+    assert_eq!(exported(&app, "").await.len(), 33);
+}
+
+#[tokio::test]
 async fn a_cursor_is_good_for_the_query_that_it_came_with() {
     let app = TestApp::new().await;
     story(&app).await;
