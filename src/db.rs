@@ -1,5 +1,6 @@
 //! The way to the database: connections, and the turns in which one instance changes one room.
 
+mod columns;
 mod lane;
 
 use std::ops::{Deref, DerefMut};

@@ -92,6 +92,43 @@ impl Names {
     }
 }
 
+/// Many names in one piece of memory: a list of a thousand is read and written without a thousand allocations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NameList {
+    text: String,
+    /// Where each of them ends in the text.
+    ends: Vec<usize>,
+}
+
+impl NameList {
+    /// An empty list with room for `names` of together `bytes`.
+    pub(crate) fn with_capacity(names: usize, bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(names) }
+    }
+
+    /// Adds a name.
+    pub(crate) fn push(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+    }
+
+    /// The names.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
 /// Some of a list, from one place in it to another.
 pub struct CursorPage<T> {
     /// The entries.
@@ -141,6 +178,14 @@ mod tests {
         let names = Names::new(["Bob", "ann", "BOB", "ann"]);
         assert_eq!(names.given(), ["bob", "ann"]);
         assert_eq!(names.stored(), ["bob", "ann"]);
+    }
+
+    #[test]
+    fn a_list_of_names_gives_them_back_one_by_one() {
+        let mut list = NameList::with_capacity(1, 1);
+        assert!(list.is_empty() && list.iter().next().is_none());
+        ["ann", "", "é", "bob"].into_iter().for_each(|name| list.push(name));
+        assert_eq!((list.len(), list.iter().collect::<Vec<_>>()), (4, vec!["ann", "", "é", "bob"]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::body::Body;
 use super::call::Call;
 use super::paging::{self, Page};
 use super::reply::Reply;
-use super::{idempotent_resource, members::Affiliation};
+use super::{idempotent_resource, members::Affiliations};
 use crate::error::Error;
 use crate::names::{Names, RoomKey, is_room_id, unix_ms};
 use crate::rooms::details::{self, AppKey, NewRoom, Quota, Update};
@@ -162,7 +162,7 @@ struct RoomDetail {
     custom: String,
     mute: bool,
     affiliations_count: i32,
-    affiliations: Vec<Affiliation>,
+    affiliations: Affiliations,
     public: bool,
     disabled: bool,
 }
@@ -180,7 +180,7 @@ impl From<Detail> for RoomDetail {
             custom: room.custom,
             mute: room.mute_all,
             affiliations_count: room.member_count,
-            affiliations: Affiliation::list(Some(room.owner.clone()), room.members),
+            affiliations: Affiliations { owner: room.shows_owner.then(|| room.owner.clone()), members: room.members },
             owner: room.owner,
             public: true,
             disabled: false,

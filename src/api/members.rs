@@ -2,7 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder as _};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::call::Call;
 use super::idempotent_resource;
@@ -10,7 +10,7 @@ use super::paging::{self, Page};
 use super::reply::Reply;
 use crate::config::AddExistingMember;
 use crate::error::Error;
-use crate::names::{CursorPage, Names, RoomKey};
+use crate::names::{CursorPage, NameList, Names, RoomKey};
 use crate::rooms::members::{self, Added, Removed};
 use crate::rooms::read;
 use crate::rooms::read::members::Order;
@@ -27,17 +27,29 @@ pub fn routes(config: &mut ServiceConfig) {
         );
 }
 
-/// `{"owner": name}` or `{"member": name}`; admins are members here.
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Affiliation {
-    Owner(String),
-    Member(String),
+/// People of a room: `{"owner": name}`, then `{"member": name}` for each of the others; admins are members here.
+pub struct Affiliations {
+    pub owner: Option<String>,
+    pub members: NameList,
 }
 
-impl Affiliation {
-    pub fn list(owner: Option<String>, members: Vec<String>) -> Vec<Self> {
-        owner.map(Self::Owner).into_iter().chain(members.into_iter().map(Self::Member)).collect()
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Affiliation<'a> {
+    Owner(&'a str),
+    Member(&'a str),
+}
+
+impl Affiliations {
+    fn len(&self) -> usize {
+        usize::from(self.owner.is_some()) + self.members.len()
+    }
+}
+
+impl Serialize for Affiliations {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let owner = self.owner.as_deref().map(Affiliation::Owner);
+        serializer.collect_seq(owner.into_iter().chain(self.members.iter().map(Affiliation::Member)))
     }
 }
 
@@ -51,7 +63,7 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
     }
     let page = Page::of(&params);
     let read::members::Page { owner, members } = read::members::page(&call.state.db, &call.room(), page.skip, page.size).await?;
-    let affiliations = Affiliation::list(owner, members);
+    let affiliations = Affiliations { owner, members };
     let count = affiliations.len();
     Ok(call.reply(affiliations).count(count).respond_to(&http))
 }

@@ -169,6 +169,34 @@ async fn the_detail_of_a_large_room_shows_the_first_members_and_counts_all() {
 }
 
 #[tokio::test]
+async fn the_details_of_many_rooms_show_no_more_people_than_one_answer_may_have() {
+    let mut small = settings(shared_database());
+    small.limits.affiliations_in_detail = 5;
+    let instance = Instance::start(small);
+    let app = TestApp::on(instance.address, shared_database()).await;
+    let one = app.room_with("ann", &["bob", "cid"]).await;
+    let (two, three, four) = (app.room("bob", &["ann", "cid"]).await, app.room("cid", &[]).await, app.room("ann", &["bob"]).await);
+    let shown = async |ids: &[&str]| -> Vec<(Value, Value)> {
+        let answer = app.get(&format!("/chatrooms/{}", ids.join(","))).await.json();
+        let rooms = answer["data"].as_array().expect("a list");
+        rooms.iter().map(|room| (room["affiliations"].clone(), room["affiliations_count"].clone())).collect()
+    };
+    let whole = json!([{"owner": "ann"}, {"member": "bob"}, {"member": "cid"}]);
+    assert_eq!(
+        shown(&[&one, &two, &three]).await,
+        [(whole.clone(), json!(3)), (json!([{"owner": "bob"}, {"member": "ann"}]), json!(3)), (json!([]), json!(1))]
+    );
+    // In the order asked for; who is named twice, or is not there, takes nothing away.
+    assert_eq!(
+        shown(&[&four, "123", &four, &two]).await,
+        [
+            (json!([{"owner": "ann"}, {"member": "bob"}]), json!(2)),
+            (json!([{"owner": "bob"}, {"member": "ann"}, {"member": "cid"}]), json!(3))
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_deleted_room_is_gone_at_once_and_its_rows_soon() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 
 use crate::db::Db;
 use crate::error::Error;
-use crate::names::RoomKey;
+use crate::names::{NameList, RoomKey};
 
 /// What there is to know of a room.
 pub struct Detail {
@@ -26,31 +26,48 @@ pub struct Detail {
     pub mute_all: bool,
     /// When it was made.
     pub created_at: OffsetDateTime,
-    /// The first members besides the owner, in the order in which they came.
-    pub members: Vec<String>,
+    /// Whether the answer has room for any of its people; the owner comes first.
+    pub shows_owner: bool,
+    /// The first members besides the owner, in the order in which they came, as far as the answer has room for them.
+    pub members: NameList,
 }
 
-/// The rooms of `ids` that exist, in that order, each with at most `affiliations` people (the owner counted).
+/// The rooms of `ids` that exist, in that order, with at most `affiliations` people in all of them together (the owners
+/// counted): the first rooms come with theirs, and those behind them with what is left.
 pub async fn details(db: &Db, app: i32, ids: &[RoomKey], affiliations: u32) -> Result<Vec<Detail>, Error> {
-    let wanted: Vec<String> = ids.iter().map(|key| key.id().to_owned()).collect();
-    let mut found = sqlx::query_as!(
+    let mut wanted: Vec<String> = Vec::with_capacity(ids.len());
+    for key in ids {
+        if wanted.iter().all(|id| id != key.id()) {
+            wanted.push(key.id().to_owned());
+        }
+    }
+    Ok(sqlx::query_as!(
         Detail,
         r#"
-        select id, name, description, custom, owner, maxusers, member_count, mute_all, created_at, array(
-            select username from members
-            where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
-            order by seq limit $3
-        ) as "members!"
-        from chatrooms where app = $1 and id = any($2::text[]) and deleted_at is null
+        select id, name, description, custom, owner, maxusers, member_count, mute_all, created_at,
+               space > 0 as "shows_owner!", array(
+                   select username from members
+                   where members.app = $1 and members.chatroom = room.id and username <> owner
+                   order by seq limit greatest(space - 1, 0)
+               ) as "members!: NameList"
+        from (
+            select found.*, place, $3 - coalesce(
+                       sum(member_count) over (order by place rows between unbounded preceding and 1 preceding), 0
+                   ) as space
+            from unnest($2::text[]) with ordinality wanted (wanted_id, place)
+            cross join lateral (
+                select id, name, description, custom, owner, maxusers, member_count, mute_all, created_at from chatrooms
+                where app = $1 and id = wanted_id and deleted_at is null limit 1
+            ) found
+        ) room
+        order by place
         "#,
         app,
         &wanted,
-        i64::from(affiliations) - 1,
+        i64::from(affiliations),
     )
     .fetch_all(db.pool())
-    .await?;
-    found.sort_by_key(|room| wanted.iter().position(|id| *id == room.id));
-    Ok(found)
+    .await?)
 }
 
 /// A room in a list of rooms.

@@ -2,14 +2,14 @@
 
 use crate::db::Db;
 use crate::error::Error;
-use crate::names::{CursorPage, RoomKey};
+use crate::names::{CursorPage, NameList, RoomKey};
 
 /// A page of the member list: the owner first, then everyone else in the order in which they came.
 pub struct Page {
     /// The owner, if this page shows the owner.
     pub owner: Option<String>,
     /// The others on this page.
-    pub members: Vec<String>,
+    pub members: NameList,
 }
 
 /// Reads `size` members, the first `skip` left out. However many those are, the cost is the same.
@@ -26,7 +26,7 @@ async fn first_page(db: &Db, key: &RoomKey, size: i64) -> Result<Option<Page>, E
             select username from members
             where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
             order by seq limit $3
-        ) as "members!"
+        ) as "members!: NameList"
         from chatrooms where app = $1 and id = $2 and deleted_at is null
         "#,
         key.app,
@@ -48,7 +48,7 @@ async fn later_page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Opti
             where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
               and seq >= start.seq
             order by seq offset start.skip limit $4
-        ) as "members!"
+        ) as "members!: NameList"
         from chatrooms
         cross join lateral (
             select thousand * 1000 as seq, $3 - before as skip
