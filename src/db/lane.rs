@@ -39,6 +39,12 @@ struct Kept {
     used_at: Instant,
 }
 
+impl Kept {
+    fn is_trusted(&self) -> bool {
+        self.used_at.elapsed() < TRUSTED_FOR
+    }
+}
+
 impl Lane {
     /// A lane over a pool that nobody else uses.
     pub fn new(pool: PgPool) -> Self {
@@ -53,22 +59,33 @@ impl Lane {
         Self { pool, places: Arc::new(Semaphore::new(places)), kept: None }
     }
 
+    /// A connection, after a wait for a place.
     async fn lease(self: &Arc<Self>) -> Result<Lease, sqlx::Error> {
-        let place = match self.places.clone().try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => tokio::time::timeout(self.pool.options().get_acquire_timeout(), self.places.clone().acquire_owned())
-                .await
-                .map_err(|_| sqlx::Error::PoolTimedOut)?
-                .map_err(|_| sqlx::Error::PoolClosed)?,
-        };
-        let lease = |kept| Lease { kept: Some(kept), lane: self.clone(), place };
+        if let Some(lease) = self.lease_at_once() {
+            return Ok(lease);
+        }
+        let patience = self.pool.options().get_acquire_timeout();
+        let place = tokio::time::timeout(patience, self.places.clone().acquire_owned()).await;
+        let place = place.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
         while let Some(mut kept) = self.last_kept() {
-            if kept.used_at.elapsed() < TRUSTED_FOR || kept.connection.ping().await.is_ok() {
-                return Ok(lease(kept));
+            if kept.is_trusted() || kept.connection.ping().await.is_ok() {
+                return Ok(self.lend(kept, place));
             }
         }
         let (connection, now) = (self.pool.acquire().await?, Instant::now());
-        Ok(lease(Kept { connection, taken_at: now, used_at: now }))
+        Ok(self.lend(Kept { connection, taken_at: now, used_at: now }, place))
+    }
+
+    /// The same if nobody has to wait for anything.
+    fn lease_at_once(self: &Arc<Self>) -> Option<Lease> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        let mut free = self.kept.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = free.pop_if(|kept| kept.is_trusted())?;
+        Some(self.lend(kept, place))
+    }
+
+    fn lend(self: &Arc<Self>, kept: Kept, place: OwnedSemaphorePermit) -> Lease {
+        Lease { kept: Some(kept), lane: self.clone(), place }
     }
 
     fn last_kept(&self) -> Option<Kept> {
@@ -164,12 +181,14 @@ impl Lanes {
 
     /// A connection for single statements.
     pub async fn acquire(&self) -> Result<Lease, sqlx::Error> {
-        if let Some(own) = &self.own
-            && let Ok(lease) = tokio::time::timeout(OWN_LANE_PATIENCE, own.lease()).await
-        {
-            return lease;
+        let Some(own) = &self.own else { return self.acquire_common().await };
+        if let Some(lease) = own.lease_at_once() {
+            return Ok(lease);
         }
-        self.acquire_common().await
+        match tokio::time::timeout(OWN_LANE_PATIENCE, own.lease()).await {
+            Ok(lease) => lease,
+            Err(_) => self.acquire_common().await,
+        }
     }
 
     /// A connection for more than that.
