@@ -1,6 +1,6 @@
 //! The service: builds the app around [`crate::api::routes`], binds, and serves until told to stop.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection that has been idle for longer is tried before it is used.
 const IDLE_TRUST: Duration = Duration::from_secs(1);
+
+/// How many connections may wait to be accepted. With the usual 128 the thousands that come back after a restart are
+/// turned away, and try again only a second later.
+const BACKLOG: u32 = 4096;
 
 /// How often figures that nobody reads are compacted.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -59,9 +64,8 @@ impl Service {
         let sender = Sender::new(&settings.token_secrets()?, &settings.callbacks)?;
         let state = State::new(db.clone(), following.clone(), stop.clone(), settings)?;
         let settings = &state.settings;
-        let listener = TcpListener::bind((settings.server.host.as_str(), settings.server.port))
+        let listener = listen(&settings.server.host, settings.server.port)
             .map_err(|error| format!("cannot listen on {}:{}: {error}", settings.server.host, settings.server.port))?;
-        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
 
         telemetry::figures();
@@ -125,6 +129,20 @@ impl Stop {
     }
 }
 
+/// Binds the first address of the host that can be bound.
+fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
+    let mut failure = std::io::Error::other("the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return listener.into_std(),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
 /// Who gets how many of `database.max_connections`.
 #[derive(Clone, Copy)]
 struct Shares {
@@ -165,6 +183,7 @@ fn serve(listener: TcpListener, state: State, shares: Shares, options: PgConnect
     };
     let server = HttpServer::new(app)
         .workers(shares.workers)
+        .max_connections(settings.max_connections.div_ceil(shares.workers))
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
         .shutdown_timeout(settings.shutdown_seconds)
         // A client that hangs up takes its call with it: what has not been made yet is not made.

@@ -175,7 +175,8 @@ async fn the_details_of_many_rooms_show_no_more_people_than_one_answer_may_have(
     let instance = Instance::start(small);
     let app = TestApp::on(instance.address, shared_database()).await;
     let one = app.room_with("ann", &["bob", "cid"]).await;
-    let (two, three, four) = (app.room("bob", &["ann", "cid"]).await, app.room("cid", &[]).await, app.room("ann", &["bob"]).await);
+    let (two, three, four) =
+        (app.room("bob", &["ann", "cid"]).await, app.room("cid", &[]).await, app.room("ann", &["bob"]).await);
     let shown = async |ids: &[&str]| -> Vec<(Value, Value)> {
         let answer = app.get(&format!("/chatrooms/{}", ids.join(","))).await.json();
         let rooms = answer["data"].as_array().expect("a list");

@@ -143,6 +143,7 @@ fn settings_that_cannot_be_are_refused_by_name() {
     for (name, value, words) in [
         ("ROOMWARD__SERVER__PRT", "1", "prt"),
         ("ROOMWARD__SERVER__PORT", "many", "port"),
+        ("ROOMWARD__SERVER__MAX_CONNECTIONS", "0", "server.max_connections must be at least 1"),
         ("ROOMWARD__DATABASE__MAX_CONNECTIONS", "0", "database.max_connections must be at least 1"),
         ("ROOMWARD__DATABASE__URL", "", "database.url is not set"),
         ("ROOMWARD__DATABASE__URL", "not a url with hunter2", "database.url is not a PostgreSQL URL"),

@@ -196,3 +196,27 @@ async fn a_path_that_is_far_too_long_is_refused_before_it_costs_anything() {
     let app = TestApp::new().await;
     app.get(&format!("/users/{}", "x".repeat(40_000))).await.fails_argument("this is an invalid request.");
 }
+
+#[tokio::test]
+async fn there_are_so_many_connections_and_no_more_and_who_comes_later_waits() {
+    let mut small = settings(shared_database());
+    small.server.max_connections = 2;
+    let instance = Instance::start(small);
+    let connect = || {
+        let mut connection = TcpStream::connect(instance.address).expect("connected");
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n").expect("written");
+        connection
+    };
+    let answered = |connection: &mut TcpStream, patience: Duration| {
+        connection.set_read_timeout(Some(patience)).expect("set");
+        connection.read(&mut [0; 512]).is_ok_and(|read| read > 0)
+    };
+    let mut held = [connect(), connect()];
+    for connection in &mut held {
+        assert!(answered(connection, Duration::from_secs(5)));
+    }
+    let mut waiting = connect();
+    assert!(!answered(&mut waiting, Duration::from_millis(300)));
+    drop(held);
+    assert!(answered(&mut waiting, Duration::from_secs(5)));
+}
