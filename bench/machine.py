@@ -1,0 +1,199 @@
+"""What is measured, and where: PostgreSQL and the service as processes of this run, their CPU time, and the machine."""
+
+import contextlib
+import os
+import resource
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCAL = ROOT / ".local"
+TICKS = os.sysconf("SC_CLK_TCK")
+CORES = os.cpu_count()
+
+SETTINGS = [
+    "shared_buffers=2GB", "max_wal_size=8GB", "checkpoint_timeout=30min", "max_connections=400",
+    "shared_preload_libraries=pg_stat_statements",
+]
+
+
+def stat(pid):
+    """The fields of /proc/PID/stat behind the name; they begin with the third one."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+
+
+def seconds(fields, *numbers):
+    """Fields of /proc/PID/stat that are times, by their numbers in proc(5)."""
+    return sum(int(fields[number - 3]) for number in numbers) / TICKS
+
+
+class Postgres:
+    """A cluster of its own, durable, taken away at the end."""
+
+    folder = LOCAL / "bench-pg"
+
+    def start(self):
+        self.remove()
+        self.script("start", self.folder, *SETTINGS)
+        self.url = (self.folder / "url").read_text().strip()
+        programs = Path(self.script("bin"))
+        self.psql, self.pgbench = (shutil.which(name) or programs / name for name in ("psql", "pgbench"))
+        self.pid = int((self.folder / "data").resolve().joinpath("postmaster.pid").read_text().split()[0])
+        self.counts_statements = bool(self.ask("select count(*) from pg_available_extensions where name = 'pg_stat_statements'"))
+        if self.counts_statements:
+            self.run("create extension pg_stat_statements")
+
+    def script(self, *arguments):
+        # In a session of its own: Ctrl-C is for this program, which then stops PostgreSQL.
+        command = [ROOT / "scripts/postgres", *arguments]
+        return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, start_new_session=True).stdout.strip()
+
+    def remove(self):
+        self.script("remove", self.folder)
+
+    def address(self, database):
+        return self.url.removesuffix("postgres") + database
+
+    def run(self, sql, database="postgres", **variables):
+        """Runs statements, or a file of them, and returns what they print."""
+        command = [self.psql, self.address(database), "-XAqt", "-v", "ON_ERROR_STOP=1"]
+        for name, value in variables.items():
+            command += ["-v", f"{name}={value}"]
+        command += ["-f", sql] if isinstance(sql, Path) else ["-c", sql]
+        return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+
+    def ask(self, sql, database="postgres", **variables):
+        return int(float(self.run(sql, database, **variables) or 0))
+
+    def cpu(self):
+        """Seconds used so far. Backends that have ended are in the postmaster's sums over its children."""
+        fields = stat(self.pid)
+        used = seconds(fields, 14, 15, 16, 17)
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and (child := stat(entry.name))[1] == str(self.pid):
+                    used += seconds(child, 14, 15)
+        return used
+
+    def written(self, database):
+        """Bytes of WAL and statements so far. The statements of this program run in another database, and do not count."""
+        statements = "(select sum(calls) from pg_stat_statements s join pg_database d on d.oid = s.dbid where datname = '%s')"
+        calls = statements % database if self.counts_statements else "0"
+        wal, calls = self.run(f"select pg_current_wal_lsn() - '0/0', coalesce({calls}, 0)").split("|")
+        return int(wal), int(calls)
+
+
+class Service:
+    """roomward on a database of its own, with an app and a token for it."""
+
+    app_name = "bench/bench"
+
+    def __init__(self, binary, postgres, database):
+        self.postgres, self.database = postgres, database
+        postgres.run(f"create database {database}")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        # Whatever else the caller has set of ROOMWARD__… is passed on.
+        self.environment = os.environ | {
+            "ROOMWARD__DATABASE__URL": postgres.address(database),
+            "ROOMWARD__AUTH__SECRET": secrets.token_hex(32),
+            "ROOMWARD__SERVER__HOST": "127.0.0.1",
+            "ROOMWARD__SERVER__PORT": str(self.port),
+            "ROOMWARD__LIMITS__MEMBERS_PER_ROOM": "2000000",
+        }
+        self.log = open(LOCAL / f"bench-{database}.log", "w")
+        self.binary, self.process = binary, None
+        self.command("migrate")
+        self.command("app", "create", self.app_name)
+        self.token = self.command("token", self.app_name).strip()
+        self.app = postgres.ask(f"select id from apps where org || '/' || name = '{self.app_name}'", database)
+
+    def command(self, *arguments):
+        return subprocess.run([self.binary, *arguments], check=True, text=True, env=self.environment,
+                              stdout=subprocess.PIPE, stderr=self.log).stdout
+
+    def start(self):
+        self.process = subprocess.Popen([self.binary, "serve"], env=self.environment, start_new_session=True,
+                                        stdout=self.log, stderr=self.log)
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise SystemExit(f"bench: the service does not start; see {self.log.name}")
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def cpu(self):
+        return seconds(stat(self.process.pid), 14, 15)
+
+    def memory(self):
+        """Bytes of it that are in memory."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def sql(self, name, **variables):
+        """Runs a file of bench/sql on the service's database."""
+        return self.postgres.run(ROOT / "bench/sql" / f"{name}.sql", self.database, app=self.app, **variables)
+
+
+@dataclass
+class Reading:
+    """All meters at one moment."""
+
+    time: float
+    postgres: float
+    service: float
+    mine: float
+    busy: float
+    steal: float
+    wal: int
+    statements: int
+
+    @classmethod
+    def take(cls, service, at_end=False):
+        """Asking PostgreSQL has its price; it is paid outside of what is measured."""
+        written = None if at_end else service.postgres.written(service.database)
+        user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        cheap = (time.time(), service.postgres.cpu(), service.cpu(), sum(u.ru_utime + u.ru_stime for u in used),
+                 (user + nice + system + irq + softirq) / TICKS, steal / TICKS)
+        return cls(*cheap, *(written or service.postgres.written(service.database)))
+
+
+def description(postgres):
+    """The machine, as lines of name and value."""
+    def first(path, key):
+        lines = (line.partition(":") for line in Path(path).read_text().splitlines())
+        return next((value.strip() for name, _, value in lines if name.strip() == key), "unknown")
+
+    memory = int(first("/proc/meminfo", "MemTotal").split()[0]) / 2**20
+    return {
+        "CPU": f"{first('/proc/cpuinfo', 'model name')}, {CORES} cores",
+        "memory": f"{memory:.0f} GiB",
+        "kernel": f"Linux {os.uname().release}",
+        "PostgreSQL": postgres.run("show server_version"),
+        "its settings": "as delivered, all durability on, but " + ", ".join(SETTINGS),
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }
+
+
+def die_as_on_ctrl_c():
+    """SIGTERM, too, leads through every `finally`."""
+    def leave(*_):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, leave)
