@@ -93,7 +93,7 @@ def pgbench(service, script, draws, connections, seconds, users):
     folder.mkdir(parents=True)
     warm = WARM_SECONDS + WARM_SECONDS_PER_CLIENT * connections
     command = [service.postgres.pgbench, service.postgres.address(service.database),
-               "-n", "-M", "prepared", "-c", connections, "-j", min(connections, CORES), "-T", math.ceil(warm + seconds + 0.5),
+               "-n", "-M", "prepared", "-c", connections, "-j", min(connections, CORES), "-T", math.ceil(warm + seconds + 1),
                "-f", ROOT / "bench/pgbench" / f"{script}.sql", "-l", "--log-prefix", folder / "log"]
     variables = {"app": service.app, "clients": connections, "users": users, "i": -1, "first": draws.next, "rooms": draws.rooms,
                  "first_room": draws.first_room, "base": draws.base, "people": draws.people}
@@ -106,11 +106,13 @@ def pgbench(service, script, draws, connections, seconds, users):
         while run.poll() is None and service.postgres.ask(connected) < connections:
             time.sleep(0.02)
         time.sleep(warm)
-        before = Reading.take(service)
+        # Both readings are taken while it runs: connections come and go at some cost, which is not that of the calls.
+        before = Reading.take(service, load=run.pid)
+        time.sleep(seconds)
+        after = Reading.take(service, at_end=True, load=run.pid)
         output = run.communicate()[0]
     finally:
         run.kill()
-    after = Reading.take(service, at_end=True)
     if run.returncode:
         cell.why_invalid.append(f"pgbench failed: {output[-300:]}")
         return cell
@@ -119,9 +121,9 @@ def pgbench(service, script, draws, connections, seconds, users):
     lines = [line.split() for path in folder.iterdir() for line in path.open()]
     draws.next += (max(int(line[1]) for line in lines) + 1) * connections
     ends = [(int(line[4]) + int(line[5]) / 1e6, int(line[2]) / 1000) for line in lines]
-    times = sorted(time for end, time in ends if end >= before.time)
+    times = sorted(time for end, time in ends if before.time <= end <= after.time)
     cell.calls = len(lines)
-    cell.rate = len(times) / (max(ends)[0] - before.time)
+    cell.rate = len(times) / (after.time - before.time)
     cell.p50, cell.p99 = times[len(times) // 2], times[len(times) * 99 // 100]
     cell.mean = sum(times) / len(times)
     cell.costs(len(times), before, after)

@@ -17,10 +17,8 @@ LOCAL = ROOT / ".local"
 TICKS = os.sysconf("SC_CLK_TCK")
 CORES = os.cpu_count()
 
-SETTINGS = [
-    "shared_buffers=2GB", "max_wal_size=8GB", "checkpoint_timeout=30min", "max_connections=400",
-    "shared_preload_libraries=pg_stat_statements",
-]
+SETTINGS = ["shared_buffers=2GB", "max_wal_size=8GB", "checkpoint_timeout=30min", "max_connections=400"]
+COUNT_STATEMENTS = "shared_preload_libraries=pg_stat_statements"
 
 
 def stat(pid):
@@ -40,12 +38,17 @@ class Postgres:
 
     def start(self):
         self.remove()
-        self.script("start", self.folder, *SETTINGS)
+        try:
+            self.script("start", self.folder, *SETTINGS, COUNT_STATEMENTS)
+            self.counts_statements = True
+        except subprocess.CalledProcessError:
+            print("bench: without pg_stat_statements: statements are not counted", flush=True)
+            self.script("start", self.folder, *SETTINGS)
+            self.counts_statements = False
         self.url = (self.folder / "url").read_text().strip()
         programs = Path(self.script("bin"))
         self.psql, self.pgbench = (shutil.which(name) or programs / name for name in ("psql", "pgbench"))
         self.pid = int((self.folder / "data").resolve().joinpath("postmaster.pid").read_text().split()[0])
-        self.counts_statements = bool(self.ask("select count(*) from pg_available_extensions where name = 'pg_stat_statements'"))
         if self.counts_statements:
             self.run("create extension pg_stat_statements")
 
@@ -72,14 +75,17 @@ class Postgres:
         return int(float(self.run(sql, database, **variables) or 0))
 
     def cpu(self):
-        """Seconds used so far. Backends that have ended are in the postmaster's sums over its children."""
-        fields = stat(self.pid)
-        used = seconds(fields, 14, 15, 16, 17)
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if entry.name.isdigit() and (child := stat(entry.name))[1] == str(self.pid):
-                    used += seconds(child, 14, 15)
-        return used
+        """Seconds used so far. Backends that have ended are in the postmaster's sums over its children; one that ends
+        while this looks would be in neither, so it looks again."""
+        while True:
+            ended = seconds(stat(self.pid), 16, 17)
+            used = seconds(stat(self.pid), 14, 15)
+            for entry in Path("/proc").iterdir():
+                with contextlib.suppress(OSError):
+                    if entry.name.isdigit() and (child := stat(entry.name))[1] == str(self.pid):
+                        used += seconds(child, 14, 15)
+            if seconds(stat(self.pid), 16, 17) == ended:
+                return used + ended
 
     def written(self, database):
         """Bytes of WAL and statements so far. The statements of this program run in another database, and do not count."""
@@ -165,12 +171,14 @@ class Reading:
     statements: int
 
     @classmethod
-    def take(cls, service, at_end=False):
-        """Asking PostgreSQL has its price; it is paid outside of what is measured."""
+    def take(cls, service, at_end=False, load=None):
+        """Asking PostgreSQL has its price; it is paid outside of what is measured. `load` is a program of ours that
+        still runs."""
         written = None if at_end else service.postgres.written(service.database)
         user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        cheap = (time.time(), service.postgres.cpu(), service.cpu(), sum(u.ru_utime + u.ru_stime for u in used),
+        mine = sum(u.ru_utime + u.ru_stime for u in used) + (seconds(stat(load), 14, 15) if load else 0)
+        cheap = (time.time(), service.postgres.cpu(), service.cpu(), mine,
                  (user + nice + system + irq + softirq) / TICKS, steal / TICKS)
         return cls(*cheap, *(written or service.postgres.written(service.database)))
 
@@ -187,13 +195,16 @@ def description(postgres):
         "memory": f"{memory:.0f} GiB",
         "kernel": f"Linux {os.uname().release}",
         "PostgreSQL": postgres.run("show server_version"),
-        "its settings": "as delivered, all durability on, but " + ", ".join(SETTINGS),
+        "its settings": "as delivered, all durability on, but " + ", ".join([*SETTINGS, *[COUNT_STATEMENTS] * postgres.counts_statements]),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
 
 
-def die_as_on_ctrl_c():
-    """SIGTERM, too, leads through every `finally`."""
+def end_in_order():
+    """SIGTERM, as Ctrl-C, leads through every `finally`, and a second one does not break in there."""
     def leave(*_):
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
         raise KeyboardInterrupt
-    signal.signal(signal.SIGTERM, leave)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, leave)

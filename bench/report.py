@@ -89,7 +89,7 @@ def first_table(results):
     for operation in results.operations:
         for connections in results.connections:
             for side, cell in results.first[operation.name, connections].items():
-                costs = [number(cell.postgres), number(cell.service) if side == "roomward" else "", number(cell.wal), f"{cell.statements:.1f}"]
+                costs = [number(cell.postgres), number(cell.service) if side == "roomward" else "", number(cell.wal), f"{cell.statements:.2f}"]
                 if operation.name == "fixed":
                     costs = ["", number(cell.service), "", ""]
                 elif not operation.before and not operation.events:
@@ -161,8 +161,8 @@ once and wait, {(with_idle - at_rest) / idle / 1024:.1f} KiB for each.
   request ([bench/wrk/calls.lua](../bench/wrk/calls.lua)). It is asked over connections that stay open, each with one request at a time.
 - **Rooms**: {s.rooms:,} of {s.members:,} members each, one of {s.hot:,} that everybody enters at once, one of {s.large:,}; {s.users:,} users.
   Every add is for a user who is not in the room, every removal for a member, every unmute for somebody muted.
-- **A cell** is {results.seconds} seconds. Before the cells of a row, 1 second on 16 connections is thrown away; pgbench also runs for
-  {0.5} s and 10 ms for each client before it is measured, so that its plans are made. The first row of each pair is pgbench's.
+- **A cell** takes {results.seconds} s. Before the cells of an operation, 1 s on 16 connections is thrown away; pgbench also runs for
+  0.5 s and 10 ms for each client before it is measured, so that its plans are made. It comes first, the service behind it.
 - **A cell is valid** if every answer is a 2xx and, for changes, if the events that are there afterwards are those of the
   calls that were made.
 - **CPU** is what the kernel says of PostgreSQL's processes (those that have ended, too) and of the service, by

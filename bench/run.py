@@ -19,7 +19,7 @@ from pathlib import Path
 
 import report
 from load import Draws, pgbench, wrk
-from machine import LOCAL, Postgres, ROOT, Service, description, die_as_on_ctrl_c
+from machine import LOCAL, Postgres, ROOT, Service, description, end_in_order
 
 
 @dataclass
@@ -81,8 +81,8 @@ def operations():
         Operation("fixed", "a fixed reply (`/healthz`)", "fixed", Draws(**people)),
         Operation("speak", "may this user speak?", "speak", Draws(**people), "speak"),
         Operation("list_500", "list 500 members", "list_500", Draws(**people), "list_500"),
-        Operation("page_1", f"page 1 of 1,000, in a room of {s.large:,}", "page_1", large),
-        Operation("page_deep", f"page {deep_page():,} of 1,000, in the same room", "page_deep", large),
+        Operation("page_1", f"page 1 (1,000 a page) of a room of {s.large:,}", "page_1", large),
+        Operation("page_deep", f"page {deep_page():,} of the same room", "page_deep", large),
         Operation("add", f"add one, {s.rooms:,} rooms", "add", newcomers, "add", events=1),
         Operation("add_hot", "add one, all to one room", "add", hot, "add", events=1),
         Operation("add_60", f"add 60 in one call, {s.rooms:,} rooms", "add_60", Draws(**everywhere, base=s.users // 2), "add_60", events=1),
@@ -202,8 +202,9 @@ def sizes_table(service):
     for place, size in enumerate(SCALE.sizes):
         say(f"bench: a room of {size:,}")
         room = SCALE.rooms + (2 if size == SCALE.large else 3 + place)
+        members, newcomers = Draws(1, room, 1, size - 1), Draws(1, room, size)
         for title, call, of_members in SIZE_ROWS:
-            draws = Draws(1, room, 1, size - 1) if of_members else Draws(1, room, size)
+            draws = members if of_members else newcomers
             size_cell(service, call, draws, SCALE.users, max(1, size // 100))
             table[title, size] = size_cell(service, call, draws, SCALE.users, max(1, size // 100))
     return table
@@ -213,14 +214,15 @@ def rooms_table(service):
     """Small rooms, more and more of them; every draw is for another one."""
     users, made, table = max(SCALE.rooms_in_app), 0, {}
     service.sql("users", users=users)
-    for rooms in SCALE.rooms_in_app:
+    for stage, rooms in enumerate(SCALE.rooms_in_app):
         say(f"bench: {rooms:,} rooms in the app")
         service.sql("rooms", users=users, first=made + 1, last=rooms, members=MEMBERS_OF_SMALL_ROOMS)
         settle(service)
-        made = rooms
+        made, size = rooms, MEMBERS_OF_SMALL_ROOMS
+        # Others than before: when a cell ends, somebody may have been added and not been removed yet.
+        members, newcomers = Draws(rooms, 1, 1, size - 1), Draws(rooms, 1, size + 50_000 * stage)
         for title, call, of_members in ROOM_ROWS:
-            size = MEMBERS_OF_SMALL_ROOMS
-            draws = Draws(rooms, 1, 1, size - 1) if of_members else Draws(rooms, 1, size)
+            draws = members if of_members else newcomers
             size_cell(service, call, draws, users)
             table[title, rooms] = size_cell(service, call, draws, users)
     return table
@@ -253,7 +255,7 @@ def serving(binary, postgres, database):
 
 
 def main():
-    die_as_on_ctrl_c()
+    end_in_order()
     LOCAL.mkdir(exist_ok=True)
     binary, started, postgres = Path(sys.argv[1]), time.time(), Postgres()
     say("bench: starting PostgreSQL")
@@ -278,4 +280,7 @@ def main():
     say(f"bench: {time.time() - started:.0f} s; the report is in {path.relative_to(ROOT)}")
 
 
-main()
+try:
+    main()
+except KeyboardInterrupt:
+    sys.exit("bench: stopped")
