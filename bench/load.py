@@ -48,15 +48,18 @@ class Cell:
         return self.postgres + self.service
 
     def costs(self, calls, before, after):
+        """`calls` are those that were made between the readings."""
         calls, elapsed = max(calls, 1), after.time - before.time
         ours = after.postgres - before.postgres + after.service - before.service + after.mine - before.mine
         self.postgres = (after.postgres - before.postgres) * 1e6 / calls
         self.service = (after.service - before.service) * 1e6 / calls
-        self.wal = (after.wal - before.wal) / calls
-        self.statements = (after.statements - before.statements) / calls
         # Cores that other programs have used meanwhile, and that the machine's host has given to others.
         self.foreign = max(0, (after.busy - before.busy - ours) / elapsed)
         self.steal = (after.steal - before.steal) / elapsed
+
+    def writes(self, before, after):
+        """WAL and statements of all calls of the run."""
+        self.wal, self.statements = ((late - early) / max(self.calls, 1) for early, late in zip(before, after))
 
 
 def wrk(service, call, draws, connections, seconds, users, page=1, ordered=False):
@@ -68,10 +71,10 @@ def wrk(service, call, draws, connections, seconds, users, page=1, ordered=False
     }.items()}
     command = ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "15s",
                "-s", ROOT / "bench/wrk/calls.lua", f"http://127.0.0.1:{service.port}"]
-    before = Reading.take(service)
+    written, before = service.written(), Reading.take(service)
     run = subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    after = Reading.take(service, at_end=True)
-    cell = Cell()
+    after, cell = Reading.take(service), Cell()
+    service.wait_until_idle()
     measured = re.search(r"^measured (.*)$", run.stdout, re.M)
     if not measured:
         cell.why_invalid.append(f"wrk failed: {run.stdout[-200:]} {run.stderr[-200:]}")
@@ -81,6 +84,7 @@ def wrk(service, call, draws, connections, seconds, users, page=1, ordered=False
     cell.calls, cell.rate = requests, requests / microseconds * 1e6
     cell.p50, cell.p99, cell.mean = p50 / 1000, p99 / 1000, mean / 1000
     cell.costs(requests, before, after)
+    cell.writes(written, service.written())
     if cell.errors:
         cell.why_invalid.append(f"{cell.errors} errors; see {service.log.name}")
     return cell
@@ -99,20 +103,21 @@ def pgbench(service, script, draws, connections, seconds, users):
                  "first_room": draws.first_room, "base": draws.base, "people": draws.people}
     for name, value in variables.items():
         command += ["-D", f"{name}={value}"]
+    written, others = service.written(), len(list(service.postgres.processes()))
     run = subprocess.Popen(list(map(str, command)), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        cell = Cell()
-        connected = "select count(*) from pg_stat_activity where application_name = 'pgbench'"
-        while run.poll() is None and service.postgres.ask(connected) < connections:
+        # It begins when all its connections are made.
+        while run.poll() is None and len(list(service.postgres.processes())) < others + connections:
             time.sleep(0.02)
         time.sleep(warm)
-        # Both readings are taken while it runs: connections come and go at some cost, which is not that of the calls.
+        # Both readings are taken while it runs: that connections come and go has a cost, which is not that of the calls.
         before = Reading.take(service, load=run.pid)
         time.sleep(seconds)
-        after = Reading.take(service, at_end=True, load=run.pid)
+        after = Reading.take(service, load=run.pid)
         output = run.communicate()[0]
     finally:
         run.kill()
+    cell = Cell()
     if run.returncode:
         cell.why_invalid.append(f"pgbench failed: {output[-300:]}")
         return cell
@@ -121,10 +126,13 @@ def pgbench(service, script, draws, connections, seconds, users):
     lines = [line.split() for path in folder.iterdir() for line in path.open()]
     draws.next += (max(int(line[1]) for line in lines) + 1) * connections
     ends = [(int(line[4]) + int(line[5]) / 1e6, int(line[2]) / 1000) for line in lines]
-    times = sorted(time for end, time in ends if before.time <= end <= after.time)
+    times = sorted(time for end, time in ends if before.time <= end <= after.time) or [0]
     cell.calls = len(lines)
     cell.rate = len(times) / (after.time - before.time)
     cell.p50, cell.p99 = times[len(times) // 2], times[len(times) * 99 // 100]
     cell.mean = sum(times) / len(times)
     cell.costs(len(times), before, after)
+    cell.writes(written, service.written())
+    if max(end for end, _ in ends) < after.time:
+        cell.why_invalid.append("pgbench ended before it was measured")
     return cell

@@ -79,13 +79,16 @@ class Postgres:
         while this looks would be in neither, so it looks again."""
         while True:
             ended = seconds(stat(self.pid), 16, 17)
-            used = seconds(stat(self.pid), 14, 15)
-            for entry in Path("/proc").iterdir():
-                with contextlib.suppress(OSError):
-                    if entry.name.isdigit() and (child := stat(entry.name))[1] == str(self.pid):
-                        used += seconds(child, 14, 15)
+            used = seconds(stat(self.pid), 14, 15) + sum(seconds(child, 14, 15) for child in self.processes())
             if seconds(stat(self.pid), 16, 17) == ended:
                 return used + ended
+
+    def processes(self):
+        """What /proc/PID/stat says of the postmaster's children, backends among them."""
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and (child := stat(entry.name))[1] == str(self.pid):
+                    yield child
 
     def written(self, database):
         """Bytes of WAL and statements so far. The statements of this program run in another database, and do not count."""
@@ -148,9 +151,20 @@ class Service:
     def cpu(self):
         return seconds(stat(self.process.pid), 14, 15)
 
+    def written(self):
+        return self.postgres.written(self.database)
+
     def memory(self):
         """Bytes of it that are in memory."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def wait_until_idle(self):
+        """Calls whose clients have gone may still be under way, and would count for whatever comes next."""
+        for _ in range(50):
+            before = self.cpu()
+            time.sleep(0.2)
+            if self.cpu() - before < 0.02:
+                return
 
     def sql(self, name, **variables):
         """Runs a file of bench/sql on the service's database."""
@@ -159,7 +173,7 @@ class Service:
 
 @dataclass
 class Reading:
-    """All meters at one moment."""
+    """The kernel's meters at one moment, in seconds."""
 
     time: float
     postgres: float
@@ -167,20 +181,15 @@ class Reading:
     mine: float
     busy: float
     steal: float
-    wal: int
-    statements: int
 
     @classmethod
-    def take(cls, service, at_end=False, load=None):
-        """Asking PostgreSQL has its price; it is paid outside of what is measured. `load` is a program of ours that
-        still runs."""
-        written = None if at_end else service.postgres.written(service.database)
+    def take(cls, service, load=None):
+        """`load` is a program of ours that still runs."""
         user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         mine = sum(u.ru_utime + u.ru_stime for u in used) + (seconds(stat(load), 14, 15) if load else 0)
-        cheap = (time.time(), service.postgres.cpu(), service.cpu(), mine,
-                 (user + nice + system + irq + softirq) / TICKS, steal / TICKS)
-        return cls(*cheap, *(written or service.postgres.written(service.database)))
+        return cls(time.time(), service.postgres.cpu(), service.cpu(), mine,
+                   (user + nice + system + irq + softirq) / TICKS, steal / TICKS)
 
 
 def description(postgres):

@@ -175,7 +175,7 @@ once and wait, {(with_idle - at_rest) / idle / 1024:.1f} KiB for each.
 
 ## Costs by size
 
-CPU of a call, PostgreSQL + service, in µs, at {results.size_connections} connections for {results.size_seconds} s. Calls that
+CPU of a call, PostgreSQL + service, in µs, at {results.size_connections} connections for {results.size_seconds} s behind 1 s that is not kept. Calls that
 undo each other take turns, so that the size stays what it is; their cost is that of one call of the turn. A row is flat
 if its most is at most {FLAT} times its least.
 
