@@ -8,7 +8,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 
-from machine import CORES, LOCAL, ROOT, Reading
+from machine import CORES, LOCAL, ROOT, Reading, ticks_since_boot
 
 # Statements are planned anew the first few times on each connection; that is over before pgbench is measured.
 WARM_SECONDS, WARM_SECONDS_PER_CLIENT = 0.5, 0.01
@@ -103,13 +103,15 @@ def pgbench(service, script, draws, connections, seconds, users):
                  "first_room": draws.first_room, "base": draws.base, "people": draws.people}
     for name, value in variables.items():
         command += ["-D", f"{name}={value}"]
-    written, others = service.written(), len(list(service.postgres.processes()))
+    written, started = service.written(), ticks_since_boot()
     run = subprocess.Popen(list(map(str, command)), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         # It begins when all its connections are made.
-        while run.poll() is None and len(list(service.postgres.processes())) < others + connections:
+        while run.poll() is None and service.postgres.processes_since(started) < connections:
             time.sleep(0.02)
         time.sleep(warm)
+        if run.poll() is not None:
+            return Cell(why_invalid=[f"pgbench failed: {run.stdout.read()[-300:]}"])
         # Both readings are taken while it runs: that connections come and go has a cost, which is not that of the calls.
         before = Reading.take(service, load=run.pid)
         time.sleep(seconds)

@@ -31,6 +31,10 @@ def seconds(fields, *numbers):
     return sum(int(fields[number - 3]) for number in numbers) / TICKS
 
 
+def ticks_since_boot():
+    return int(float(Path("/proc/uptime").read_text().split()[0]) * TICKS)
+
+
 class Postgres:
     """A cluster of its own, durable, taken away at the end."""
 
@@ -89,6 +93,10 @@ class Postgres:
             with contextlib.suppress(OSError):
                 if entry.name.isdigit() and (child := stat(entry.name))[1] == str(self.pid):
                     yield child
+
+    def processes_since(self, ticks):
+        """How many of them have started since."""
+        return sum(int(child[22 - 3]) >= ticks for child in self.processes())
 
     def written(self, database):
         """Bytes of WAL and statements so far. The statements of this program run in another database, and do not count."""
