@@ -126,6 +126,7 @@ def pgbench(service, script, draws, connections, seconds, users):
 
     # A line for each transaction: client, number, microseconds, script, and when it ended.
     lines = [line.split() for path in folder.iterdir() for line in path.open()]
+    shutil.rmtree(folder)
     draws.next += (max(int(line[1]) for line in lines) + 1) * connections
     ends = [(int(line[4]) + int(line[5]) / 1e6, int(line[2]) / 1000) for line in lines]
     times = sorted(time for end, time in ends if before.time <= end <= after.time) or [0]

@@ -43,12 +43,13 @@ class Postgres:
     def start(self):
         self.remove()
         try:
-            self.script("start", self.folder, *SETTINGS, COUNT_STATEMENTS)
-            self.counts_statements = True
+            self.settings = [*SETTINGS, COUNT_STATEMENTS]
+            self.script("start", self.folder, *self.settings)
         except subprocess.CalledProcessError:
             print("bench: without pg_stat_statements: statements are not counted", flush=True)
-            self.script("start", self.folder, *SETTINGS)
-            self.counts_statements = False
+            self.settings = SETTINGS
+            self.script("start", self.folder, *self.settings)
+        self.counts_statements = COUNT_STATEMENTS in self.settings
         self.url = (self.folder / "url").read_text().strip()
         programs = Path(self.script("bin"))
         self.psql, self.pgbench = (shutil.which(name) or programs / name for name in ("psql", "pgbench"))
@@ -100,9 +101,11 @@ class Postgres:
 
     def written(self, database):
         """Bytes of WAL and statements so far. The statements of this program run in another database, and do not count."""
-        statements = "(select sum(calls) from pg_stat_statements s join pg_database d on d.oid = s.dbid where datname = '%s')"
-        calls = statements % database if self.counts_statements else "0"
-        wal, calls = self.run(f"select pg_current_wal_lsn() - '0/0', coalesce({calls}, 0)").split("|")
+        statements = "0"
+        if self.counts_statements:
+            statements = f"""(select sum(calls) from pg_stat_statements join pg_database on dbid = pg_database.oid
+                              where datname = '{database}')"""
+        wal, calls = self.run(f"select pg_current_wal_lsn() - '0/0', coalesce({statements}, 0)").split("|")
         return int(wal), int(calls)
 
 
@@ -212,7 +215,7 @@ def description(postgres):
         "memory": f"{memory:.0f} GiB",
         "kernel": f"Linux {os.uname().release}",
         "PostgreSQL": postgres.run("show server_version"),
-        "its settings": "as delivered, all durability on, but " + ", ".join([*SETTINGS, *[COUNT_STATEMENTS] * postgres.counts_statements]),
+        "its settings": "as delivered, all durability on, but " + ", ".join(postgres.settings),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
 

@@ -50,6 +50,9 @@ CONNECTIONS = [int(number) for number in os.environ.get("BENCH_CONNECTIONS", "1 
 SIZE_SECONDS, SIZE_CONNECTIONS = max(1, SECONDS // 2), 16
 MEMBERS_OF_SMALL_ROOMS = 3
 
+# So many are muted, and so many blocked, in each room when nothing else is said.
+FEW = 3
+
 
 @dataclass
 class Operation:
@@ -61,8 +64,10 @@ class Operation:
     draws: Draws
     pgbench: str = ""          # the script that does the same
     events: int = 0            # that each call leaves; 0 = not counted
-    before: tuple = ()         # files of bench/sql that make the state in which the cells begin
-    supply: int = 0            # how many draws there are before that state is used up; 0 = no end
+    afresh: bool = False       # whether the lists are made anew before
+    all_muted: bool = False    # whether all members but the owner are muted then
+    all_blocked: bool = False  # whether as many outsiders as there are members are blocked then
+    supply: int = 0            # how many draws there are before these people are used up; 0 = no end
 
 
 def say(text):
@@ -85,13 +90,15 @@ def operations():
         Operation("page_deep", f"page {deep_page():,} of the same room", "page_deep", large),
         Operation("add", f"add one, {s.rooms:,} rooms", "add", newcomers, "add", events=1),
         Operation("add_hot", "add one, all to one room", "add", hot, "add", events=1),
-        Operation("add_60", f"add 60 in one call, {s.rooms:,} rooms", "add_60", Draws(**everywhere, base=s.users // 2), "add_60", events=1),
-        Operation("mute", "mute one", "mute", members(), events=1, before=("reset",), supply=supply),
-        Operation("unmute", "unmute one", "unmute", members(), events=1, before=("reset", "mute"), supply=supply),
-        Operation("block", "block one", "block", members(), events=2, before=("reset",), supply=supply),
-        Operation("unblock", "unblock one", "unblock", Draws(**everywhere, base=outsiders()), events=1, before=("reset", "block"), supply=supply),
-        Operation("remove", "remove one", "remove", members(), events=1, before=("reset",), supply=supply),
-        Operation("mix", "a day's mix (80 % reads)", "mix", Draws(**people, base=s.users * 3 // 4), before=("reset",)),
+        Operation("add_60", f"add 60 in one call, {s.rooms:,} rooms", "add_60", Draws(**everywhere, base=s.users // 2), "add_60",
+                  events=1),
+        Operation("mute", "mute one", "mute", members(), events=1, afresh=True, supply=supply),
+        Operation("unmute", "unmute one", "unmute", members(), events=1, afresh=True, all_muted=True, supply=supply),
+        Operation("block", "block one", "block", members(), events=2, afresh=True, supply=supply),
+        Operation("unblock", "unblock one", "unblock", Draws(**everywhere, base=outsiders()), events=1, afresh=True,
+                  all_blocked=True, supply=supply),
+        Operation("remove", "remove one", "remove", members(), events=1, afresh=True, supply=supply),
+        Operation("mix", "a day's mix (80 % reads)", "mix", Draws(**people, base=s.users * 3 // 4), afresh=True),
     ]
 
 
@@ -113,6 +120,7 @@ def load(service):
     room(1, SCALE.rooms, SCALE.members)
     for place, members in enumerate([SCALE.hot, SCALE.large, *SCALE.sizes[:-1]], 1):
         room(SCALE.rooms + place, SCALE.rooms + place, members)
+    lists(service, 1, SCALE.rooms, SCALE.members)
     settle(service)
 
 
@@ -122,11 +130,17 @@ def settle(service):
 
 
 def prepare(service, operation):
-    for name in operation.before:
-        service.sql(name, users=SCALE.users, rooms=SCALE.rooms, members=SCALE.members, base=outsiders())
-    if operation.before:
+    if operation.afresh:
+        service.sql("reset", users=SCALE.users, rooms=SCALE.rooms, members=SCALE.members)
+        lists(service, 1, SCALE.rooms, SCALE.members, operation.all_muted, operation.all_blocked)
         settle(service)
         operation.draws.next = 0
+
+
+def lists(service, first, last, members, all_muted=False, all_blocked=False):
+    service.sql("lists", users=SCALE.users, first=first, last=last, members=members, outsiders=outsiders(),
+                muted_from=1 if all_muted else outsiders(), muted=members - 1 if all_muted else FEW,
+                blocked=members - 1 if all_blocked else FEW)
 
 
 def measure(service, operation, connections, seconds):
@@ -218,6 +232,7 @@ def rooms_table(service):
     for stage, rooms in enumerate(SCALE.rooms_in_app):
         say(f"bench: {rooms:,} rooms in the app")
         service.sql("rooms", users=users, first=made + 1, last=rooms, members=MEMBERS_OF_SMALL_ROOMS)
+        lists(service, made + 1, rooms, MEMBERS_OF_SMALL_ROOMS)
         settle(service)
         made, size = rooms, MEMBERS_OF_SMALL_ROOMS
         # Others than before: when a cell ends, somebody may have been added and not been removed yet.
@@ -231,9 +246,10 @@ def rooms_table(service):
 def idle_memory(service):
     """Memory of the service: at rest after all the load, and with many connections that have asked once and wait."""
     at_rest, connections = service.memory(), []
+    headers = {"Authorization": "Bearer " + service.token}
     for _ in range(SCALE.idle):
         connection = http.client.HTTPConnection("127.0.0.1", service.port)
-        connection.request("GET", f"/{service.app_name}/chatrooms/r1/users/u1/speak", headers={"Authorization": "Bearer " + service.token})
+        connection.request("GET", f"/{service.app_name}/chatrooms/r1/users/u1/speak", headers=headers)
         connection.getresponse().read()
         connections.append(connection)
     time.sleep(1)
@@ -280,7 +296,8 @@ def main():
     say(f"bench: {time.time() - started:.0f} s; the report is in {path.relative_to(ROOT)}")
 
 
-try:
-    main()
-except KeyboardInterrupt:
-    sys.exit("bench: stopped")
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("bench: stopped")

@@ -4,7 +4,8 @@
 \set room :first_room + :k * 7919 % :rooms
 \set person :room * 7919 + :base + 60 * (:k / :rooms)
 with given as materialized (
-    select :app::integer as app, 'r' || :room as chatroom, place, 'u' || (:person::bigint + place - 1) % :users + 1 as username
+    select :app::integer as app, 'r' || :room as chatroom, place,
+           'u' || (:person::bigint + place - 1) % :users + 1 as username
     from generate_series(1, 60) place
 ),
 registered as (

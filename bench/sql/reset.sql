@@ -1,6 +1,6 @@
--- Brings the first :members people of rooms r1 to r:rooms back in, and takes all mutes and blocks away.
+-- Brings the first :members people of rooms r1 to r:rooms back in, and empties all other lists.
 set session_replication_role = replica;
-truncate mutes, blocks;
+truncate admins, whitelist, mutes, blocks;
 
 with missing as (
     select 'r' || room as chatroom, 'u' || (room * 7919 + place) % :users + 1 as username, place + 1 as seq

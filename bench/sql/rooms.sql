@@ -5,7 +5,8 @@
 set session_replication_role = replica;
 
 insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
-select :app, 'r' || room, 'room ' || room, 'made for measuring', 'u' || (room * 7919) % :users + 1, 2000000, :members, :members
+select :app, 'r' || room, 'room ' || room, 'made for measuring', 'u' || (room * 7919) % :users + 1, 2000000, :members,
+       :members
 from generate_series(:first::bigint, :last) room;
 
 insert into members (app, chatroom, username, seq)

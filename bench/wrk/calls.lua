@@ -1,9 +1,11 @@
 -- What wrk sends: the call named by BENCH_CALL, with rooms and people as bench/sql/rooms.sql names them.
 --
--- Draws are numbered 0, 1, 2, … over all threads of a run, beginning with BENCH_FIRST. Draw k is for room
+-- Draws are numbered 0, 1, 2, … over all threads of a run, beginning with BENCH_FIRST. Draw k is for the room
 -- FIRST_ROOM + k * 7919 % ROOMS (near ones are not drawn one behind the other) and for the person at the place
--- BASE + k / ROOMS, so that no two draws are for the same person in the same room. A call of several steps makes them one after the other for the same person: one thread for
--- each connection keeps that order.
+-- BASE + k / ROOMS, so that no two draws are for the same person in the same room.
+--
+-- A call of several steps makes them one after the other for the same person. One thread for each connection keeps that
+-- order.
 
 local function number(name) return tonumber(os.getenv("BENCH_" .. name)) end
 
