@@ -1,6 +1,6 @@
 # What one does with this checkout. Nothing but a Rust toolchain is needed beforehand.
 
-.PHONY: help run test replay check fmt sqlx
+.PHONY: help run test replay check fmt sqlx bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,3 +22,6 @@ fmt: ## format the code
 
 sqlx: ## regenerate .sqlx/ after a statement or the schema changed
 	@scripts/sqlx
+
+bench: ## measure every call beside PostgreSQL alone, and write docs/performance.md (15 minutes)
+	@scripts/bench

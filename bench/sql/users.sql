@@ -1,0 +1,2 @@
+-- Users u1 to u:users.
+insert into users (app, username) select :app, 'u' || n from generate_series(1, :users) n;
