@@ -21,6 +21,7 @@ pub struct Settings {
     pub passwords: Passwords,
     pub limits: Limits,
     pub compat: Compat,
+    pub writes: Writes,
     pub expiry: Sweep,
     pub purge: Sweep,
     pub events: Events,
@@ -146,6 +147,15 @@ pub struct Sweep {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml says what each one means")]
+pub struct Writes {
+    pub batch: usize,
+    pub queue: usize,
+    pub lanes: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Events {
     pub keep_days: u32,
     pub every_ms: u64,
@@ -261,6 +271,9 @@ impl Settings {
             ("server.request_timeout_ms", self.server.request_timeout_ms),
             ("limits.default_maxusers", self.limits.default_maxusers.into()),
             ("compat.max_batch", self.compat.max_batch as u64),
+            ("writes.batch", self.writes.batch as u64),
+            ("writes.queue", self.writes.queue as u64),
+            ("writes.lanes", self.writes.lanes as u64),
             ("server.max_connections", self.server.max_connections as u64),
             ("expiry.every_ms", self.expiry.every_ms),
             ("expiry.batch", self.expiry.batch.into()),

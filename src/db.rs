@@ -1,37 +1,23 @@
-//! The way to the database: connections, and the turns in which one instance changes one room.
+//! The way to the database: connections, and transactions that are safe to drop.
 
 mod columns;
 mod lane;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Duration;
 
-use moka::future::Cache;
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 pub use self::lane::Lane;
 use self::lane::{Lanes, Lease};
 use crate::error::Error;
-use crate::names::RoomKey;
-
-/// How many connections one room may occupy in this process. One changes the room, the next waits for its lock: more
-/// would only wait as well, and a single busy room could take every connection from all the others.
-const CHANGES_AT_ONCE: usize = 2;
-
-/// How long the turns of a room that nobody changes are remembered.
-const TURNS_LIFE: Duration = Duration::from_mins(1);
-
-/// Most rooms whose turns are remembered. One that is forgotten too early is only less fair: its lock is PostgreSQL's.
-const TURNS_REMEMBERED: u64 = 100_000;
 
 /// The database of this process.
 #[derive(Clone)]
 pub struct Db {
     lanes: Lanes,
-    turns: Cache<RoomKey, Arc<Semaphore>>,
-    news: Arc<watch::Sender<()>>,
+    events: Arc<watch::Sender<()>>,
 }
 
 impl Db {
@@ -42,8 +28,7 @@ impl Db {
 
     /// The database behind a lane.
     pub fn of(lane: Lane) -> Self {
-        let turns = Cache::builder().max_capacity(TURNS_REMEMBERED).time_to_idle(TURNS_LIFE).build();
-        Self { lanes: Lanes::new(lane), turns, news: Arc::new(watch::Sender::new(())) }
+        Self { lanes: Lanes::new(lane), events: Arc::new(watch::Sender::new(())) }
     }
 
     /// The same for one thread, whose single statements go through a lane of their own.
@@ -56,28 +41,15 @@ impl Db {
         &self.lanes
     }
 
-    /// Tells when this process has written events, so that nobody here needs to look for them all the time. What other
-    /// processes have written is for the reader to look for.
-    pub fn news(&self) -> watch::Receiver<()> {
-        self.news.subscribe()
+    /// Tells when this process has committed events, so that no reader here needs to look for them all the time. What other
+    /// processes have committed is for the reader to look for.
+    pub fn watch_events(&self) -> watch::Receiver<()> {
+        self.events.subscribe()
     }
 
     /// Says that events were written, and are committed.
-    pub(crate) fn tell_news(&self) {
-        self.news.send_replace(());
-    }
-
-    /// Waits for a turn to change a room, without a connection. Whoever came first goes first.
-    pub(crate) async fn turn(&self, key: &RoomKey) -> Result<OwnedSemaphorePermit, Error> {
-        let turns = self.turns.get_with(key.clone(), async { Arc::new(Semaphore::new(CHANGES_AT_ONCE)) }).await;
-        turns.acquire_owned().await.map_err(|error| Error::Internal(error.into()))
-    }
-
-    /// Does `work` in a transaction: kept if it succeeds, undone if not.
-    pub async fn transact<T>(&self, work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
-        let mut transaction = self.begin().await?;
-        let done = work(&mut transaction).await;
-        transaction.end(done).await
+    pub fn events_committed(&self) {
+        self.events.send_replace(());
     }
 
     /// Begins a transaction. A pooled connection may have died unnoticed with its server: that shows here, where nothing
@@ -118,6 +90,26 @@ impl Transaction {
         done
     }
 
+    /// Keeps what was done.
+    pub async fn commit(mut self) -> Result<(), CommitError> {
+        match self.say("commit").await {
+            Ok(()) => {
+                self.connection.take().into_iter().for_each(Lease::keep);
+                Ok(())
+            }
+            // PostgreSQL itself has said no: nothing was kept.
+            Err(error @ sqlx::Error::Database(_)) if !is_gone_error(&error) => Err(CommitError::Refused(error.into())),
+            Err(error) => Err(CommitError::Lost(error.into())),
+        }
+    }
+
+    /// Undoes what was done. If that fails, the connection is gone, and the transaction with it.
+    pub async fn undo(mut self) {
+        if self.say("rollback").await.is_ok() {
+            self.connection.take().into_iter().for_each(Lease::keep);
+        }
+    }
+
     async fn say(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(statement).execute(&mut **self).await.map(drop)
     }
@@ -143,6 +135,37 @@ impl Drop for Transaction {
             connection.close_on_drop();
         }
     }
+}
+
+/// Why a transaction was not kept, or may not have been.
+pub enum CommitError {
+    /// It was not kept.
+    Refused(Error),
+    /// The answer was lost: nobody knows.
+    Lost(Error),
+}
+
+/// Serialization failure or deadlock: made again, the same may succeed.
+pub fn is_conflict(error: &Error) -> bool {
+    matches!(sql_state(error).as_deref(), Some("40001" | "40P01"))
+}
+
+/// Whether PostgreSQL has refused a statement: another one on another connection may do better. Not so if the server or the
+/// way to it is what fails.
+pub fn is_refused_statement(error: &Error) -> bool {
+    sql_state(error).is_some_and(|state| !matches!(&state[..2.min(state.len())], "08" | "53" | "57") && state != "55P03")
+}
+
+fn sql_state(error: &Error) -> Option<String> {
+    let (Error::Unavailable(cause) | Error::Internal(cause)) = error else { return None };
+    match cause.downcast_ref::<sqlx::Error>() {
+        Some(sqlx::Error::Database(cause)) => cause.code().map(std::borrow::Cow::into_owned),
+        _ => None,
+    }
+}
+
+fn is_gone_error(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(cause) if is_gone(&**cause))
 }
 
 /// The server has ended the connection: it stops, has crashed, or is starting.

@@ -5,8 +5,11 @@
 //! makes the call. Its answer is written into the row afterwards. An instance that dies between the two leaves a claim
 //! without an answer, and nobody knows whether the call was made; the key is free again after `claim_seconds`.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
@@ -45,12 +48,17 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// Whether a repetition should get the answer of that status again: not if it may well get a better one.
+pub fn worth_keeping(status: u16) -> bool {
+    status < 500 && !matches!(status, 401 | 408 | 409 | 413 | 429)
+}
+
 /// The right to make a call, and to say what its answer is.
+#[derive(Clone)]
 pub struct Claim {
-    call: Keyed,
+    call: Arc<Keyed>,
     id: Uuid,
-    /// Until when nobody else makes the call, by our own clock.
-    pub until: Instant,
+    until: Instant,
 }
 
 /// Claims a call. If somebody else is making it, waits up to `wait_ms` for the answer, without a connection.
@@ -64,7 +72,7 @@ pub async fn turn(db: &Db, call: Keyed, settings: &Idempotency) -> Result<Turn, 
                 let until = Instant::now() + Duration::from_secs(settings.claim_seconds.into());
                 let id = Uuid::new_v4();
                 if claim(db, &call, id, settings).await? {
-                    return Ok(Turn::Ours(Claim { call, id, until }));
+                    return Ok(Turn::Ours(Claim { call: Arc::new(call), id, until }));
                 }
                 // Somebody was quicker.
                 continue;
@@ -127,10 +135,67 @@ async fn claim(db: &Db, call: &Keyed, id: Uuid, settings: &Idempotency) -> Resul
     Ok(claimed.rows_affected() > 0)
 }
 
+/// Locks the claims that still hold, and tells which: nobody can take those calls over until the transaction is over.
+pub async fn hold(connection: &mut PgConnection, claims: &[&Claim]) -> Result<HashSet<Uuid>, Error> {
+    let (apps, scopes, keys, ids) = columns(claims);
+    let held = sqlx::query_scalar!(
+        r#"select kept.claim from unnest($1::integer[], $2::text[], $3::text[], $4::uuid[]) given (app, scope, key, claim)
+           join idempotency_keys kept using (app, scope, key, claim)
+           order by app, scope, key for no key update of kept"#,
+        &apps,
+        &scopes as &[&str],
+        &keys as &[&str],
+        &ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(held.into_iter().collect())
+}
+
+/// Keeps the answers of calls whose claims are [held](hold), in the transaction that makes them.
+pub async fn keep(connection: &mut PgConnection, answers: &[(&Claim, &Answer)]) -> Result<(), Error> {
+    let claims: Vec<&Claim> = answers.iter().map(|(claim, _)| *claim).collect();
+    let (apps, scopes, keys, ids) = columns(&claims);
+    let statuses: Vec<i16> = answers.iter().map(|(_, answer)| answer.status.cast_signed()).collect();
+    let bodies: Vec<&[u8]> = answers.iter().map(|(_, answer)| &*answer.body).collect();
+    sqlx::query!(
+        "update idempotency_keys kept set status = given.status, body = given.body
+         from unnest($1::integer[], $2::text[], $3::text[], $4::uuid[], $5::smallint[], $6::bytea[])
+             given (app, scope, key, claim, status, body)
+         where kept.app = given.app and kept.scope = given.scope and kept.key = given.key and kept.claim = given.claim",
+        &apps,
+        &scopes as &[&str],
+        &keys as &[&str],
+        &ids,
+        &statuses,
+        &bodies as &[&[u8]],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn columns<'a>(claims: &[&'a Claim]) -> (Vec<i32>, Vec<&'a str>, Vec<&'a str>, Vec<Uuid>) {
+    let apps = claims.iter().map(|claim| claim.call.room.app).collect();
+    let scopes = claims.iter().map(|claim| claim.call.room.id()).collect();
+    let keys = claims.iter().map(|claim| &*claim.call.key).collect();
+    (apps, scopes, keys, claims.iter().map(|claim| claim.id).collect())
+}
+
 impl Claim {
+    /// Until when nobody else makes the call, by our own clock.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Which claim it is.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
     /// Keeps the answer for those who repeat the call, unless somebody else has taken the call over.
     pub async fn keep(self, db: &Db, answer: &Answer) -> Result<(), Error> {
-        let Keyed { room, key, .. } = &self.call;
+        let Keyed { room, key, .. } = &*self.call;
         sqlx::query!(
             "update idempotency_keys set status = $5, body = $6 where app = $1 and scope = $2 and key = $3 and claim = $4",
             room.app,
@@ -147,9 +212,9 @@ impl Claim {
 
     /// Frees the key at once: there is no answer that would be worth repeating.
     pub async fn give_up(self, db: &Db) -> Result<(), Error> {
-        let Keyed { room, key, .. } = &self.call;
+        let Keyed { room, key, .. } = &*self.call;
         sqlx::query!(
-            "delete from idempotency_keys where app = $1 and scope = $2 and key = $3 and claim = $4",
+            "delete from idempotency_keys where app = $1 and scope = $2 and key = $3 and claim = $4 and status is null",
             room.app,
             room.id(),
             key,

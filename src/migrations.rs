@@ -53,7 +53,7 @@ async fn go_on_counting(connection: &mut PgConnection) -> Result<(), sqlx::Error
         "update event_clock set xact_offset = seen.xact - pg_snapshot_xmin(pg_current_snapshot())::text::bigint + 1
          from (
              select max(xact) as xact from (
-                 select last_xact as xact from chatrooms
+                 select last_xact as xact from room_counters
                  union all select last_xact from apps
                  union all select last_xact from retired_rooms
              ) last

@@ -13,7 +13,7 @@ pub const PERMANENT_MS: i64 = 4_638_873_600_000;
 /// A room, as a call names it.
 ///
 /// Whether it exists is for the statements to find out.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomKey {
     /// The app, by its key in the database.
     pub app: i32,
@@ -164,6 +164,13 @@ pub fn is_room_id(id: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&id.len()) && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9'))
 }
 
+/// So long after a moment, but not later than the end of a mute or a block without an end.
+pub fn ends_after(moment: OffsetDateTime, duration_ms: i64) -> OffsetDateTime {
+    let permanent = i128::from(PERMANENT_MS);
+    let ends_ms = (i128::from(unix_ms(moment)) + i128::from(duration_ms)).min(permanent);
+    OffsetDateTime::from_unix_timestamp_nanos(ends_ms * 1_000_000).unwrap_or(moment)
+}
+
 /// A moment as the wire says it: Unix milliseconds.
 pub fn unix_ms(moment: OffsetDateTime) -> i64 {
     i64::try_from(moment.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
@@ -184,7 +191,9 @@ mod tests {
     fn a_list_of_names_gives_them_back_one_by_one() {
         let mut list = NameList::with_capacity(1, 1);
         assert!(list.is_empty() && list.iter().next().is_none());
-        ["ann", "", "é", "bob"].into_iter().for_each(|name| list.push(name));
+        for name in ["ann", "", "é", "bob"] {
+            list.push(name);
+        }
         assert_eq!((list.len(), list.iter().collect::<Vec<_>>()), (4, vec!["ann", "", "é", "bob"]));
     }
 

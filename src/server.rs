@@ -21,6 +21,7 @@ use crate::callbacks::sender::Sender;
 use crate::config::{self, Settings};
 use crate::db::{Db, Lane};
 use crate::events::subscriptions::Following;
+use crate::rooms::writer::Writer;
 use crate::tasks::{expiry, purge, retention};
 use crate::telemetry;
 
@@ -59,10 +60,11 @@ impl Service {
         let shares = Shares::of(&settings);
         let options = connect_options(&settings.database, settings.database_url()?)?;
         let db = Db::of(Lane::new(pool(&settings.database, options.clone(), shares.common)));
+        let writer = Writer::new(db.clone(), &settings.writes);
         let (following, stop) = (Arc::new(Following::new(&settings.events)), CancellationToken::new());
         // The state has another one for trials: connections to targets live with the threads that made them.
         let sender = Sender::new(&settings.token_secrets()?, &settings.callbacks)?;
-        let state = State::new(db.clone(), following.clone(), stop.clone(), settings)?;
+        let state = State::new(writer.clone(), following.clone(), stop.clone(), settings)?;
         let settings = &state.settings;
         let listener = listen(&settings.server.host, settings.server.port)
             .map_err(|error| format!("cannot listen on {}:{}: {error}", settings.server.host, settings.server.port))?;
@@ -70,18 +72,9 @@ impl Service {
 
         telemetry::figures();
         let mut background = JoinSet::new();
-        in_background(&mut background, {
-            let (db, settings, stop) = (db.clone(), settings.expiry.clone(), stop.clone());
-            move || expiry::run(db, settings, stop)
-        });
-        in_background(&mut background, {
-            let (db, settings, stop) = (db.clone(), settings.purge.clone(), stop.clone());
-            move || purge::run(db, settings, stop)
-        });
-        in_background(&mut background, {
-            let (db, settings, stop) = (db.clone(), settings.clone(), stop.clone());
-            move || retention::run(db, settings, stop)
-        });
+        background.spawn(expiry::run(writer.clone(), settings.expiry.clone(), stop.clone()));
+        background.spawn(purge::run(writer, settings.purge.clone(), stop.clone()));
+        background.spawn(retention::run(db.clone(), settings.clone(), stop.clone()));
         background.spawn({
             let (db, settings, stop) = (db.clone(), settings.events.clone(), stop.clone());
             async move { following.run(db, settings, stop).await }
@@ -220,13 +213,6 @@ fn pool(settings: &config::Database, options: PgConnectOptions, max_connections:
             })
         })
         .connect_lazy_with(options)
-}
-
-/// Runs a task on a thread of its own: what changes rooms takes async closures, and those cannot promise yet that they
-/// may move between threads.
-fn in_background<F: Future<Output = ()>>(tasks: &mut JoinSet<()>, task: impl FnOnce() -> F + Send + 'static) {
-    let runtime = tokio::runtime::Handle::current();
-    tasks.spawn_blocking(move || runtime.block_on(task()));
 }
 
 async fn upkeep(stop: CancellationToken) {

@@ -25,9 +25,10 @@ pub async fn list(db: &Db, app: i32, skip: i64, size: i64) -> Result<Vec<String>
 
 /// Makes a user a super admin. For one who is, there is nothing to do.
 pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(), Error> {
-    db.transact(async |connection| {
-        let last = lock(&mut *connection, app).await?;
-        let held = users::hold(&mut *connection, app, name.stored(), false).await?;
+    let mut transaction = db.begin().await?;
+    let done = async {
+        let last = lock(&mut transaction, app).await?;
+        let held = users::hold(&mut transaction, app, name.stored(), false).await?;
         let Some(user) = held.into_iter().next() else {
             return Err(Error::UserNotFound { user: name.given().join(",") });
         };
@@ -36,27 +37,30 @@ pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(
             app,
             user,
         )
-        .execute(&mut *connection)
+        .execute(&mut *transaction)
         .await?;
         if promoted.rows_affected() > 0 {
-            record(connection, app, last, NewEvent::new(Kind::SuperAdminAdd, actor).users([user])).await?;
+            record(&mut transaction, app, last, NewEvent::new(Kind::SuperAdminAdd, actor).users([user])).await?;
         }
         Ok(())
-    })
-    .await?;
-    db.tell_news();
+    }
+    .await;
+    transaction.end(done).await?;
+    db.events_committed();
     Ok(())
 }
 
 /// Makes a super admin a plain user again. For one who is, there is nothing to do.
 pub async fn demote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(), Error> {
     users::find(db, app, name).await?.ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })?;
-    db.transact(async |connection| {
-        let last = lock(&mut *connection, app).await?;
-        delete(connection, app, last, actor, name.stored()).await
-    })
-    .await?;
-    db.tell_news();
+    let mut transaction = db.begin().await?;
+    let done = async {
+        let last = lock(&mut transaction, app).await?;
+        delete(&mut transaction, app, last, actor, name.stored()).await
+    }
+    .await;
+    transaction.end(done).await?;
+    db.events_committed();
     Ok(())
 }
 
@@ -90,7 +94,7 @@ pub(crate) async fn delete(
 }
 
 async fn record(connection: &mut PgConnection, app: i32, last: Last, event: NewEvent) -> Result<(), Error> {
-    let last = log::append(&mut *connection, &RoomKey::new(app, ""), last, &[event]).await?;
+    let last = log::append(&mut *connection, &RoomKey::new(app, ""), last, vec![event]).await?;
     sqlx::query!("update apps set last_event = $2, last_xact = $3 where id = $1", app, last.n, last.xact)
         .execute(connection)
         .await?;

@@ -183,24 +183,6 @@ pub async fn revoke_tokens(db: &Db, app: i32, name: &Names) -> Result<bool, Erro
     Ok(changed.rows_affected() > 0)
 }
 
-/// Those of `names` who are registered.
-pub(crate) async fn registered(connection: &mut PgConnection, app: i32, names: &[String]) -> Result<HashSet<String>, Error> {
-    let rows = sqlx::query_scalar!(
-        "select username from users where app = $1 and username = any($2::text[]) and deleted_at is null",
-        app,
-        names,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().collect())
-}
-
-/// The one user of `name`, who must be registered.
-pub(crate) async fn require(connection: &mut PgConnection, app: i32, name: &Names) -> Result<String, Error> {
-    let registered = registered(connection, app, name.stored()).await?;
-    registered.into_iter().next().ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })
-}
-
 /// Those of `names` who are registered, and held: nobody can delete them until the transaction is over.
 ///
 /// `alone`: nobody else can hold them either. That is needed, and paid for, only where something about them is counted.

@@ -1,5 +1,6 @@
 //! Admins of a chatroom: `/chatrooms/{chatroom_id}/admin`, calls 6 to 8.
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
@@ -39,10 +40,10 @@ struct Promoted {
 }
 
 /// E7: makes a member an admin.
-async fn promote(call: Call) -> Result<Reply<Promoted>, Error> {
+async fn promote(call: Call) -> Result<HttpResponse, Error> {
     let name = call.user_in_body("newadmin")?;
-    admins::promote(&call.state.db, &call.room(), &call.actor()?, &name).await?;
-    Ok(call.reply(Promoted { result: "success", newadmin: name.given()[0].clone() }))
+    let newadmin = name.given()[0].clone();
+    call.change(admins::Promote { name }, move |()| Ok(Promoted { result: "success", newadmin: newadmin.clone() })).await
 }
 
 #[derive(Serialize)]
@@ -52,8 +53,8 @@ struct Demoted {
 }
 
 /// E8: makes an admin a plain member again.
-async fn demote(call: Call) -> Result<Reply<Demoted>, Error> {
+async fn demote(call: Call) -> Result<HttpResponse, Error> {
     let name = call.user();
-    admins::demote(&call.state.db, &call.room(), &call.actor()?, &name).await?;
-    Ok(call.reply(Demoted { result: "success", oldadmin: name.given()[0].clone() }))
+    let oldadmin = name.given()[0].clone();
+    call.change(admins::Demote { name }, move |()| Ok(Demoted { result: "success", oldadmin: oldadmin.clone() })).await
 }

@@ -1,5 +1,6 @@
 //! The announcement of a chatroom: `/chatrooms/{chatroom_id}/announcement`.
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
@@ -7,7 +8,7 @@ use super::call::Call;
 use super::idempotent_resource;
 use super::reply::Reply;
 use crate::error::Error;
-use crate::rooms::announcement;
+use crate::rooms::details::SetAnnouncement;
 use crate::rooms::read;
 
 /// The longest announcement, in characters.
@@ -36,13 +37,12 @@ struct Announced {
     result: bool,
 }
 
-async fn set(call: Call) -> Result<Reply<Announced>, Error> {
+async fn set(call: Call) -> Result<HttpResponse, Error> {
     let body = call.body()?;
     let text = body.text("announcement")?.ok_or_else(|| Error::missing("announcement"))?;
     if text.chars().count() > MAX_ANNOUNCEMENT {
         return Err(Error::AnnouncementTooLong);
     }
-    let room = call.room();
-    announcement::set(&call.state.db, &room, &call.actor()?, text).await?;
-    Ok(call.reply(Announced { id: room.given().into(), result: true }))
+    let (room, text) = (call.room(), text.to_owned());
+    call.change(SetAnnouncement { text }, move |()| Ok(Announced { id: room.given().into(), result: true })).await
 }

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::call::Call;
+use super::change::Head;
 use super::reply::now_ms;
 use super::{idempotent_resource, resource};
 use crate::error::Error;
@@ -48,10 +49,13 @@ struct AttributesReply<D> {
     data: D,
 }
 
-fn reply<D: Serialize>(call: &Call, status: Option<&'static str>, data: D) -> HttpResponse {
-    let uri = call.uri();
-    let uri = uri.split("/metadata/chatroom").next().unwrap_or_default().to_owned() + "/metadata/chatroom";
-    HttpResponse::Ok().json(AttributesReply { uri, status, timestamp: now_ms(), action: call.action(), data })
+fn reply<D: Serialize>(head: &Head, status: Option<&'static str>, data: D) -> AttributesReply<D> {
+    let uri = head.uri.split("/metadata/chatroom").next().unwrap_or_default().to_owned() + "/metadata/chatroom";
+    AttributesReply { uri, status, timestamp: now_ms(), action: head.action.clone(), data }
+}
+
+fn write<D: Serialize>(head: &Head, status: Option<&'static str>, data: D) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(&reply(head, status, data)).map_err(|error| Error::Internal(error.into()))
 }
 
 /// What became of each key.
@@ -82,7 +86,7 @@ async fn get(call: Call) -> Result<HttpResponse, Error> {
     let legal_keys = keys.iter().filter(|key| legal(key).is_ok()).cloned().collect();
     let keys: Option<Vec<String>> = (!keys.is_empty()).then_some(legal_keys);
     let found: BTreeMap<String, String> = read::attributes::get(&call.state.db, &call.room(), keys.as_deref()).await?;
-    Ok(reply(&call, None, found))
+    Ok(HttpResponse::Ok().json(reply(&Head::of(&call), None, found)))
 }
 
 async fn set(call: Call) -> Result<HttpResponse, Error> {
@@ -98,7 +102,7 @@ async fn set_as(call: Call, forced: bool) -> Result<HttpResponse, Error> {
     let Some(Value::Object(given)) = body.get("metaData") else {
         return Err(Error::missing("metaData"));
     };
-    let leave = match body.text("autoDelete")? {
+    let leaves_with_setter = match body.text("autoDelete")? {
         None | Some("DELETE") => true,
         Some("NO_DELETE") => false,
         Some(_) => return Err(Error::invalid("autoDelete")),
@@ -113,12 +117,15 @@ async fn set_as(call: Call, forced: bool) -> Result<HttpResponse, Error> {
         }
     }
     let operator = Operator { name: call.user(), forced };
-    let fates = attributes::set(&call.state.db, &call.room(), &operator, &wanted, leave).await?;
-    // Nothing but what belongs to others: the call as a whole is out of place.
-    if !fates.is_empty() && errors.is_empty() && fates.iter().all(|(_, fate)| *fate == Err(Refusal::NotYours)) {
-        return Err(Error::AttributesRefused("others are not allowed to be set".into()));
-    }
-    Ok(reply(&call, None, outcome(fates, errors)))
+    let set = attributes::Set { operator, attributes: wanted, leaves_with_setter };
+    let answer = move |head: &Head, fates: attributes::Outcome| {
+        // Nothing but what belongs to others: the call as a whole is out of place.
+        if !fates.is_empty() && errors.is_empty() && fates.iter().all(|(_, fate)| *fate == Err(Refusal::NotYours)) {
+            return Err(Error::AttributesRefused("others are not allowed to be set".into()));
+        }
+        write(head, None, outcome(fates, errors.clone()))
+    };
+    call.change_and_write(set, answer).await
 }
 
 async fn delete(call: Call) -> Result<HttpResponse, Error> {
@@ -143,8 +150,8 @@ async fn delete_as(call: Call, forced: bool) -> Result<HttpResponse, Error> {
         }
     }
     let operator = Operator { name: call.user(), forced };
-    let fates = attributes::delete(&call.state.db, &call.room(), &operator, &wanted).await?;
-    Ok(reply(&call, Some("ok"), outcome(fates, errors)))
+    let answer = move |head: &Head, fates| write(head, Some("ok"), outcome(fates, errors.clone()));
+    call.change_and_write(attributes::Delete { operator, keys: wanted }, answer).await
 }
 
 /// The keys in the body, as they were sent.

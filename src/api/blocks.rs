@@ -1,18 +1,20 @@
 //! The block list of a chatroom: `/chatrooms/{chatroom_id}/blocks/users`, calls 9 to 13.
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, Responder as _};
 use serde::Serialize;
 use serde_json::Value;
+use time::OffsetDateTime;
 
 use super::body::Body;
 use super::call::Call;
+use super::change::OneOrAll;
 use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
 use crate::error::Error;
-use crate::names::{CursorPage, Names, PERMANENT_MS, RoomKey, unix_ms};
-use crate::rooms::blocks::{self, Blocked, Terms};
+use crate::names::{CursorPage, Names, PERMANENT_MS, unix_ms};
+use crate::rooms::blocks::{self, Blocked};
 use crate::rooms::read;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -56,18 +58,16 @@ struct BlockResult {
 }
 
 /// E10: blocks one member. A body is not asked for, and what cannot be read in it counts as none.
-async fn block_one(call: Call) -> Result<Reply<Option<BlockResult>>, Error> {
-    let asked = asked(&call.body().unwrap_or_default())?;
-    let result = block_each(&call, &call.room(), &call.single_user()?, asked).await?.into_iter().next();
-    Ok(call.reply(result))
+async fn block_one(call: Call) -> Result<HttpResponse, Error> {
+    let (asked, names) = (asked(&call.body().unwrap_or_default())?, call.single_user()?);
+    block(call, names, asked, false).await
 }
 
 /// E11: blocks up to 60 members.
-async fn block_several(call: Call) -> Result<Reply<Vec<BlockResult>>, Error> {
+async fn block_several(call: Call) -> Result<HttpResponse, Error> {
     let asked = asked(&call.body()?)?;
     let names = call.users_in_body("userNames is more than max limit").await?;
-    let results = block_each(&call, &call.room(), &names, asked).await?;
-    Ok(call.reply(results))
+    block(call, names, asked, true).await
 }
 
 /// What a body may ask for beyond the hosted service: `block_duration` in milliseconds (-1 is for ever, and so is none),
@@ -75,7 +75,7 @@ async fn block_several(call: Call) -> Result<Reply<Vec<BlockResult>>, Error> {
 #[derive(Clone, Copy)]
 struct Asked {
     duration_ms: i64,
-    strangers: bool,
+    include_non_members: bool,
     /// Whether anything of it was sent.
     beyond: bool,
 }
@@ -87,67 +87,61 @@ fn asked(body: &Body) -> Result<Asked, Error> {
         Ok(Some(_)) => return Err(Error::invalid("block_duration")),
         Err(_) => return Err(Error::missing("block_duration")),
     };
-    let strangers = match body.get("allow_non_member") {
+    let include_non_members = match body.get("allow_non_member") {
         None => false,
         Some(Value::Bool(allow)) => *allow,
         Some(_) => return Err(Error::invalid("allow_non_member")),
     };
     let beyond = ["block_duration", "allow_non_member"].iter().any(|field| body.get(field).is_some());
-    Ok(Asked { duration_ms, strangers, beyond })
+    Ok(Asked { duration_ms, include_non_members, beyond })
 }
 
 /// One result for each name; but if nobody was blocked, the call fails.
-async fn block_each(call: &Call, room: &RoomKey, names: &Names, asked: Asked) -> Result<Vec<BlockResult>, Error> {
-    let Asked { duration_ms, strangers, beyond } = asked;
+async fn block(call: Call, names: Names, asked: Asked, are_several: bool) -> Result<HttpResponse, Error> {
+    let Asked { duration_ms, include_non_members, beyond } = asked;
+    let (room, given, not_members) = (call.room(), names.given().to_vec(), call.not_members());
     let limit = call.state.settings.limits.blocks_per_room;
-    let terms = Terms { duration_ms, strangers, again: beyond, limit };
-    let (blocked, ends_at) = blocks::block(&call.state.db, room, &call.actor()?, names, terms).await?;
-    if !blocked.contains(&Blocked::Out) {
-        if blocked.contains(&Blocked::Owner) {
-            return Err(Error::OwnerIsProtected);
+    let data = move |(blocked, ends_at): (Vec<Blocked>, OffsetDateTime)| {
+        if !blocked.contains(&Blocked::Out) {
+            return Err(if blocked.contains(&Blocked::Owner) { Error::OwnerIsProtected } else { not_members(given.clone()) });
         }
-        return Err(call.not_members(names.given().to_vec()));
-    }
-    let result = |(user, blocked): (&String, Blocked)| BlockResult {
-        result: blocked == Blocked::Out,
-        action: "add_blocks",
-        reason: match blocked {
-            Blocked::Out => None,
-            Blocked::NotMember => Some(format!("user: {user} doesn't exist in chatroom: {}", room.given())),
-            Blocked::Owner => Some(Error::OwnerIsProtected.to_string()),
-        },
-        user: user.clone(),
-        chatroomid: room.given().into(),
-        expire: (beyond && blocked == Blocked::Out).then(|| unix_ms(ends_at)),
+        let result = |(user, blocked): (&String, Blocked)| BlockResult {
+            result: blocked == Blocked::Out,
+            action: "add_blocks",
+            reason: match blocked {
+                Blocked::Out => None,
+                Blocked::NotMember => Some(format!("user: {user} doesn't exist in chatroom: {}", room.given())),
+                Blocked::Owner => Some(Error::OwnerIsProtected.to_string()),
+            },
+            user: user.clone(),
+            chatroomid: room.given().into(),
+            expire: (beyond && blocked == Blocked::Out).then(|| unix_ms(ends_at)),
+        };
+        Ok(OneOrAll::of(given.iter().zip(blocked).map(result).collect(), are_several))
     };
-    Ok(names.given().iter().zip(blocked).map(result).collect())
+    call.change(blocks::Block { names, duration_ms, include_non_members, move_end: beyond, limit }, data).await
 }
 
 /// E12 and E13 share their path: a comma in it asks for several users, and is answered with an array.
-async fn unblock(call: Call) -> Result<HttpResponse, Error> {
-    let http = call.http().clone();
-    if call.names_several_users() {
-        let names = call.users("removeBlacklist: list size more than max limit").await?;
-        let results = unblock_each(&call, &call.room(), &names).await?;
-        return Ok(call.reply(results).respond_to(&http));
-    }
-    let result = unblock_each(&call, &call.room(), &call.user()).await?.into_iter().next();
-    Ok(call.reply(result).respond_to(&http))
-}
-
+///
 /// One result for each name; but if nobody was on the list, the call fails.
-async fn unblock_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<BlockResult>, Error> {
-    let unblocked = blocks::unblock(&call.state.db, room, &call.actor()?, names).await?;
-    if !unblocked.contains(&true) {
-        return Err(call.not_members(names.given().to_vec()));
-    }
-    let result = |(user, result): (&String, bool)| BlockResult {
-        result,
-        action: "remove_blocks",
-        reason: None,
-        user: user.clone(),
-        chatroomid: room.given().into(),
-        expire: None,
+async fn unblock(call: Call) -> Result<HttpResponse, Error> {
+    let are_several = call.names_several_users();
+    let names = if are_several { call.users("removeBlacklist: list size more than max limit").await? } else { call.user() };
+    let (room, given, not_members) = (call.room(), names.given().to_vec(), call.not_members());
+    let data = move |unblocked: Vec<bool>| {
+        if !unblocked.contains(&true) {
+            return Err(not_members(given.clone()));
+        }
+        let result = |(user, result): (&String, bool)| BlockResult {
+            result,
+            action: "remove_blocks",
+            reason: None,
+            user: user.clone(),
+            chatroomid: room.given().into(),
+            expire: None,
+        };
+        Ok(OneOrAll::of(given.iter().zip(unblocked).map(result).collect(), are_several))
     };
-    Ok(names.given().iter().zip(unblocked).map(result).collect())
+    call.change(blocks::Unblock { names }, data).await
 }

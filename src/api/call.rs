@@ -231,8 +231,9 @@ impl Call {
     }
 
     /// That none of `users` is in the room (or on the list that was meant).
-    pub fn not_members(&self, users: Vec<String>) -> Error {
-        Error::NotMembers { users, status: self.rules.non_member_status }
+    pub fn not_members(&self) -> impl Fn(Vec<String>) -> Error + Send + 'static + use<> {
+        let status = self.rules.non_member_status;
+        move |users| Error::NotMembers { users, status }
     }
 
     /// Where the page by cursor of the room's list of that name begins, how many entries it has at most, and what the
@@ -264,6 +265,11 @@ impl Call {
     /// The HTTP method in lower case.
     pub(super) fn action(&self) -> String {
         self.http.method().as_str().to_ascii_lowercase()
+    }
+
+    /// When the request came in.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// Milliseconds since the request came in.

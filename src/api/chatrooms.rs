@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -14,10 +15,11 @@ use super::reply::Reply;
 use super::{idempotent_resource, members::Affiliations};
 use crate::error::Error;
 use crate::names::{Names, RoomKey, is_room_id, unix_ms};
-use crate::rooms::details::{self, AppKey, NewRoom, Quota, Update};
+use crate::rooms::details::{Delete, Update};
 use crate::rooms::read;
 use crate::rooms::read::details::Detail;
 use crate::rooms::room_deletion;
+use crate::rooms::store::create::{self, AppKey, NewRoom, Quota};
 
 /// The longest name, description and custom text of a room, in characters.
 const MAX_NAME: usize = 128;
@@ -46,7 +48,7 @@ async fn create(call: Call) -> Result<Reply<Created>, Error> {
     let room = new_room(&call)?;
     let quota = Quota { rooms_per_app: call.rules.rooms_per_app, rooms_per_user: call.rules.rooms_per_user };
     let key = AppKey { app: call.app.id, text: &app_key };
-    let id = details::create(&call.state.db, &key, &call.actor()?, &room, quota).await?;
+    let id = create::create(&call.state.db, &key, &call.actor()?, &room, quota).await?;
     Ok(call.reply(Created { id }))
 }
 
@@ -211,7 +213,7 @@ async fn details(call: Call) -> Result<Reply<Vec<RoomDetail>>, Error> {
 const UPDATABLE: [&str; 6] = ["name", "description", "maxusers", "custom", "need_verify", "newowner"];
 
 /// `true` for each field that was sent; `name` is called `groupname` here.
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct Updated {
     #[serde(skip_serializing_if = "Option::is_none")]
     groupname: Option<bool>,
@@ -226,7 +228,7 @@ struct Updated {
 }
 
 /// Changes what is sent, and nothing else; with `newowner`, makes another member the owner.
-async fn update(call: Call) -> Result<Reply<Updated>, Error> {
+async fn update(call: Call) -> Result<HttpResponse, Error> {
     let body = call.body()?;
     let unknown: Vec<&str> = body.fields().filter(|field| !UPDATABLE.contains(field)).collect();
     if !unknown.is_empty() {
@@ -249,14 +251,14 @@ async fn update(call: Call) -> Result<Reply<Updated>, Error> {
     at_most("title", update.name.as_deref().unwrap_or_default(), MAX_NAME)?;
     at_most("desc", update.description.as_deref().unwrap_or_default(), MAX_DESCRIPTION)?;
     at_most("custom", update.custom.as_deref().unwrap_or_default(), MAX_CUSTOM)?;
-    details::update(&call.state.db, &call.room(), &call.actor()?, &update).await?;
-    Ok(call.reply(Updated {
-        groupname: update.name.map(|_| true),
-        description: update.description.map(|_| true),
+    let updated = Updated {
+        groupname: update.name.as_ref().map(|_| true),
+        description: update.description.as_ref().map(|_| true),
         maxusers: update.maxusers.map(|_| true),
-        custom: update.custom.map(|_| true),
-        newowner: update.new_owner.map(|_| true),
-    }))
+        custom: update.custom.as_ref().map(|_| true),
+        newowner: update.new_owner.as_ref().map(|_| true),
+    };
+    call.change(update, move |()| Ok(updated)).await
 }
 
 #[derive(Serialize)]
@@ -265,8 +267,13 @@ struct Deleted {
     id: String,
 }
 
-async fn delete(call: Call) -> Result<Reply<Deleted>, Error> {
-    let room = call.room();
-    room_deletion::delete(&call.state.db, &room, &call.actor()?).await?;
-    Ok(call.reply(Deleted { success: true, id: room.given().into() }))
+/// The room is gone for everybody at once; the first of its rows go before the answer.
+async fn delete(call: Call) -> Result<HttpResponse, Error> {
+    let (room, state) = (call.room(), call.state.clone());
+    let id = room.given().to_owned();
+    let answer = call.change(Delete, move |()| Ok(Deleted { success: true, id: id.clone() })).await?;
+    if answer.status().is_success() {
+        room_deletion::begin_purge(&state.db, &room).await;
+    }
+    Ok(answer)
 }

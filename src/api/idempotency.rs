@@ -20,7 +20,7 @@ use super::State;
 use super::call::AppRequest;
 use super::reply;
 use crate::error::{Causes, Error};
-use crate::idempotency::{self, Answer, Claim, Keyed, Turn};
+use crate::idempotency::{self, Answer, Claim, Keyed, Turn, worth_keeping};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -95,13 +95,18 @@ async fn take_turn(
         Ok(Turn::Made(answer)) => return repeat(http, answer),
         Err(error) => return ServiceResponse::from_err(error, http),
     };
-    // Dropped, and so rolled back, before anybody else may take it over.
-    let response = match tokio::time::timeout_at(claim.until, next.call(request)).await {
+    let until = claim.until();
+    // Whoever makes the change in a transaction takes the claim along, and keeps the answer there.
+    http.extensions_mut().insert(claim.clone());
+    // Dropped before anybody else may take it over.
+    let response = match tokio::time::timeout_at(until, next.call(request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => ServiceResponse::from_err(error, http),
         Err(_) => ServiceResponse::from_err(Error::Unavailable("the call outlived its claim".into()), http),
     };
-    settle(&state, claim, reply::write_error(response, started).map_into_boxed_body()).await
+    let response = reply::write_error(response, started).map_into_boxed_body();
+    let is_settled = response.request().extensions_mut().remove::<Claim>().is_none() && worth_keeping(response.status().as_u16());
+    if is_settled { response } else { settle(&state, claim, response).await }
 }
 
 /// Keeps the answer as the client gets it. The call is made by now, so that its client is answered in any case.
@@ -109,7 +114,7 @@ async fn settle(state: &State, claim: Claim, response: ServiceResponse) -> Servi
     let (http, response) = response.into_parts();
     let (head, body) = response.into_parts();
     let (settled, body) = match body.try_into_bytes() {
-        Ok(bytes) if is_kept(head.status()) => {
+        Ok(bytes) if worth_keeping(head.status().as_u16()) => {
             let answer = Answer { status: head.status().as_u16(), body: bytes.to_vec() };
             (claim.keep(&state.db, &answer).await, BoxBody::new(bytes))
         }
@@ -122,11 +127,6 @@ async fn settle(state: &State, claim: Claim, response: ServiceResponse) -> Servi
         tracing::error!(%error, "an answer could not be kept: its call may be made anew when the claim is too old");
     }
     ServiceResponse::new(http, head.set_body(body))
-}
-
-/// Whether a repetition should get the same answer: not if it may well get a better one.
-fn is_kept(status: StatusCode) -> bool {
-    !status.is_server_error() && !matches!(status.as_u16(), 401 | 408 | 409 | 413 | 429)
 }
 
 fn repeat(http: HttpRequest, answer: Answer) -> ServiceResponse {

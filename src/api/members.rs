@@ -5,12 +5,13 @@ use actix_web::{HttpResponse, Responder as _};
 use serde::{Serialize, Serializer};
 
 use super::call::Call;
+use super::change::OneOrAll;
 use super::idempotent_resource;
 use super::paging::{self, Page};
 use super::reply::Reply;
 use crate::config::AddExistingMember;
 use crate::error::Error;
-use crate::names::{CursorPage, NameList, Names, RoomKey};
+use crate::names::{CursorPage, NameList};
 use crate::rooms::members::{self, Added, Removed};
 use crate::rooms::read;
 use crate::rooms::read::members::Order;
@@ -87,14 +88,18 @@ struct AddedOne {
 }
 
 /// E2: adds one user, who must not be in yet.
-async fn add_one(call: Call) -> Result<Reply<AddedOne>, Error> {
+async fn add_one(call: Call) -> Result<HttpResponse, Error> {
     let (room, names) = (call.room(), call.single_user()?);
-    let user = names.given()[0].clone();
-    let added = members::add(&call.state.db, &room, &call.actor()?, &names, call.rules.rooms_per_user).await?;
-    if added == [Added::Already] && call.rules.add_existing_member == AddExistingMember::Error {
-        return Err(Error::AlreadyMember { user, room: room.given().into() });
-    }
-    Ok(call.reply(AddedOne { result: true, action: "add_member", id: room.given().into(), user }))
+    let (user, must_be_new) = (names.given()[0].clone(), call.rules.add_existing_member == AddExistingMember::Error);
+    let add = members::Add { names, rooms_per_user: call.rules.rooms_per_user };
+    let data = move |added: Vec<Added>| {
+        let (user, room) = (user.clone(), room.given().to_owned());
+        if added == [Added::Already] && must_be_new {
+            return Err(Error::AlreadyMember { user, room });
+        }
+        Ok(AddedOne { result: true, action: "add_member", id: room, user })
+    };
+    call.change(add, data).await
 }
 
 #[derive(Serialize)]
@@ -105,12 +110,12 @@ struct AddedSeveral {
 }
 
 /// E3: adds all of up to 60 users, or none. Those who are in already count as added.
-async fn add_several(call: Call) -> Result<Reply<AddedSeveral>, Error> {
+async fn add_several(call: Call) -> Result<HttpResponse, Error> {
     let names = call.users_in_body("addMembers: addMembers number more than maxSize").await?;
-    let room = call.room();
-    members::add(&call.state.db, &room, &call.actor()?, &names, call.rules.rooms_per_user).await?;
-    let newmembers = names.given().to_vec();
-    Ok(call.reply(AddedSeveral { newmembers, action: "add_member", id: room.given().into() }))
+    let (room, newmembers) = (call.room(), names.given().to_vec());
+    let add = members::Add { names, rooms_per_user: call.rules.rooms_per_user };
+    let data = move |_| Ok(AddedSeveral { newmembers: newmembers.clone(), action: "add_member", id: room.given().into() });
+    call.change(add, data).await
 }
 
 #[derive(Serialize)]
@@ -124,37 +129,28 @@ struct Removal {
 }
 
 /// E4 and E5 share their path: a comma in it asks for several users, and is answered with an array.
-async fn remove(call: Call) -> Result<HttpResponse, Error> {
-    let http = call.http().clone();
-    let room = call.room();
-    if call.names_several_users() {
-        let names = call.users("kickMember: kickMembers number more than maxSize").await?;
-        let removals = remove_each(&call, &room, &names).await?;
-        return Ok(call.reply(removals).respond_to(&http));
-    }
-    let removal = remove_each(&call, &room, &call.user()).await?.into_iter().next();
-    Ok(call.reply(removal).respond_to(&http))
-}
-
+///
 /// One result for each name; but if nobody was removed, the call fails.
-async fn remove_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<Removal>, Error> {
-    let removed = members::remove(&call.state.db, room, &call.actor()?, names).await?;
-    if !removed.contains(&Removed::Out) {
-        if removed.contains(&Removed::Owner) {
-            return Err(Error::OwnerIsProtected);
+async fn remove(call: Call) -> Result<HttpResponse, Error> {
+    let are_several = call.names_several_users();
+    let names = if are_several { call.users("kickMember: kickMembers number more than maxSize").await? } else { call.user() };
+    let (room, given, not_members) = (call.room(), names.given().to_vec(), call.not_members());
+    let data = move |removed: Vec<Removed>| {
+        if !removed.contains(&Removed::Out) {
+            return Err(if removed.contains(&Removed::Owner) { Error::OwnerIsProtected } else { not_members(given.clone()) });
         }
-        return Err(call.not_members(names.given().to_vec()));
-    }
-    let removal = |(user, removed): (&String, Removed)| Removal {
-        result: removed == Removed::Out,
-        action: "remove_member",
-        reason: match removed {
-            Removed::Out => None,
-            Removed::NotMember => Some(format!("user: {user} doesn't exist in group: {}", room.given())),
-            Removed::Owner => Some(Error::OwnerIsProtected.to_string()),
-        },
-        user: user.clone(),
-        id: room.given().into(),
+        let removal = |(user, removed): (&String, Removed)| Removal {
+            result: removed == Removed::Out,
+            action: "remove_member",
+            reason: match removed {
+                Removed::Out => None,
+                Removed::NotMember => Some(format!("user: {user} doesn't exist in group: {}", room.given())),
+                Removed::Owner => Some(Error::OwnerIsProtected.to_string()),
+            },
+            user: user.clone(),
+            id: room.given().into(),
+        };
+        Ok(OneOrAll::of(given.iter().zip(removed).map(removal).collect(), are_several))
     };
-    Ok(names.given().iter().zip(removed).map(removal).collect())
+    call.change(members::Remove { names }, data).await
 }

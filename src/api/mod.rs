@@ -17,6 +17,7 @@ mod attributes;
 mod audit;
 mod blocks;
 mod callbacks;
+mod change;
 mod chatrooms;
 mod events;
 mod health;
@@ -47,6 +48,7 @@ use crate::config::Settings;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::subscriptions::Following;
+use crate::rooms::writer::Writer;
 
 /// How long an app that was looked up is taken for granted: so long does a change by the operator need to be seen.
 const APP_LIFE: Duration = Duration::from_secs(1);
@@ -64,6 +66,8 @@ pub struct State {
 
 /// What the calls of all threads share.
 pub struct Shared {
+    /// The way to change rooms.
+    pub writer: Writer,
     /// The keys of tokens.
     pub keys: Keys,
     /// How users' passwords are hashed.
@@ -84,13 +88,14 @@ pub struct Shared {
 impl State {
     /// The state of a service that has just started. Fails on settings that cannot be used.
     pub fn new(
-        db: Db,
+        writer: Writer,
         following: Arc<Following>,
         stop: CancellationToken,
         settings: Settings,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let secrets = settings.token_secrets()?;
         let shared = Shared {
+            writer,
             keys: Keys::new(&secrets),
             passwords: Passwords::new(&settings.passwords).map_err(|error| format!("settings: passwords: {error}"))?,
             cursors: Cursors::new(&secrets),
@@ -100,7 +105,7 @@ impl State {
             apps: Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build(),
             settings,
         };
-        Ok(Self { db, shared: Arc::new(shared) })
+        Ok(Self { db: shared.writer.db().clone(), shared: Arc::new(shared) })
     }
 
     /// The same for a thread that reaches the database in its own way.

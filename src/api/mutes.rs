@@ -1,6 +1,7 @@
 //! Mutes in a chatroom: `/chatrooms/{chatroom_id}/mute`, calls 18, 19 and 21, and of the whole room: `/ban`, calls 20
 //! and 22.
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
@@ -11,8 +12,8 @@ use super::paging;
 use super::reply::Reply;
 use crate::error::Error;
 use crate::names::{CursorPage, PERMANENT_MS, unix_ms};
-use crate::rooms::details;
-use crate::rooms::mutes::{self, Strangers};
+use crate::rooms::details::SetMuteAll;
+use crate::rooms::mutes::{self, NotMembers};
 use crate::rooms::read;
 use crate::rooms::read::mutes::Mute;
 
@@ -59,19 +60,21 @@ struct MuteResult {
 }
 
 /// E19: mutes up to 60 members, all or none.
-async fn mute(call: Call) -> Result<Reply<Vec<MuteResult>>, Error> {
+async fn mute(call: Call) -> Result<HttpResponse, Error> {
     let body = call.body()?;
     let usernames = body.texts("usernames")?;
     let duration_ms = duration_ms(&body)?;
     let names = call.batch(usernames, "userNames size is more than max limit").await?;
     let limit = call.state.settings.limits.mutes_per_room;
-    match mutes::mute(&call.state.db, &call.room(), &call.actor()?, &names, duration_ms, limit).await? {
-        Err(Strangers(strangers)) => Err(call.not_members(strangers)),
-        Ok(mutes) => {
-            let result = |mute: Mute| MuteResult { result: true, expire: unix_ms(mute.ends_at), user: mute.username };
-            Ok(call.reply(mutes.into_iter().map(result).collect()))
+    let (given, not_members) = (names.given().to_vec(), call.not_members());
+    let data = move |muted| match muted {
+        Err(NotMembers(users)) => Err(not_members(users)),
+        Ok(ends_at) => {
+            let result = |user: &String| MuteResult { result: true, expire: unix_ms(ends_at), user: user.clone() };
+            Ok(given.iter().map(result).collect::<Vec<_>>())
         }
-    }
+    };
+    call.change(mutes::Mute { names, duration_ms, limit }, data).await
 }
 
 /// `mute_duration`: milliseconds; -1 is for ever, 0 lifts the mute.
@@ -91,12 +94,14 @@ struct UnmuteResult {
 }
 
 /// E21: lifts the mutes of up to 60 users, members or not.
-async fn unmute(call: Call) -> Result<Reply<Vec<UnmuteResult>>, Error> {
+async fn unmute(call: Call) -> Result<HttpResponse, Error> {
     let names = call.users("removeMute member size more than max limit").await?;
-    let unmuted = mutes::unmute(&call.state.db, &call.room(), &call.actor()?, &names).await?;
-    let result = |(user, result): (&String, bool)| UnmuteResult { result, user: user.clone() };
-    let results = names.given().iter().zip(unmuted).map(result).collect();
-    Ok(call.reply(results))
+    let given = names.given().to_vec();
+    let data = move |unmuted: Vec<bool>| {
+        let result = |(user, result): (&String, bool)| UnmuteResult { result, user: user.clone() };
+        Ok(given.iter().zip(unmuted).map(result).collect::<Vec<_>>())
+    };
+    call.change(mutes::Unmute { names }, data).await
 }
 
 #[derive(Serialize)]
@@ -105,13 +110,11 @@ struct MuteAll {
 }
 
 /// E20: mutes the whole room. Its `action` is `put`, as the hosted service has it.
-async fn mute_all(call: Call) -> Result<Reply<MuteAll>, Error> {
-    details::set_mute_all(&call.state.db, &call.room(), &call.actor()?, true).await?;
-    Ok(call.reply(MuteAll { mute: true }).action("put"))
+async fn mute_all(call: Call) -> Result<HttpResponse, Error> {
+    call.change_as("put", SetMuteAll { mute_all: true }, |()| Ok(MuteAll { mute: true })).await
 }
 
 /// E22: lifts the mute of the whole room; the mutes of members stay.
-async fn unmute_all(call: Call) -> Result<Reply<MuteAll>, Error> {
-    details::set_mute_all(&call.state.db, &call.room(), &call.actor()?, false).await?;
-    Ok(call.reply(MuteAll { mute: false }))
+async fn unmute_all(call: Call) -> Result<HttpResponse, Error> {
+    call.change(SetMuteAll { mute_all: false }, |()| Ok(MuteAll { mute: false })).await
 }

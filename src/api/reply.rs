@@ -16,8 +16,10 @@ use uuid::Uuid;
 
 use super::State;
 use super::call::{Call, CursorRequest};
+use super::change::Head;
 use super::paging::Params;
 use crate::error::{Causes, Error};
+use crate::idempotency::Answer;
 
 impl Call {
     /// The success of a call around rooms.
@@ -202,14 +204,45 @@ struct ErrorBody<'a> {
 }
 
 fn failure(error: &Error, duration: Duration) -> HttpResponse {
+    HttpResponse::build(error.status_code()).json(error_body(error, duration))
+}
+
+fn error_body(error: &Error, duration: Duration) -> ErrorBody<'static> {
     let row = error.row();
-    HttpResponse::build(error.status_code()).json(ErrorBody {
+    ErrorBody {
         error: row.error,
         exception: row.exception,
         timestamp: now_ms(),
         duration: duration.as_millis(),
         error_description: error.to_string(),
-    })
+    }
+}
+
+/// The success of a change, as it goes over the wire.
+pub(super) fn write_envelope<D: Serialize>(head: &Head, data: D) -> Result<Vec<u8>, Error> {
+    let envelope = Envelope {
+        action: head.action.clone(),
+        application: Some(head.application),
+        params: (!head.params.is_empty()).then(|| head.params.clone()),
+        path: None,
+        uri: head.uri.clone(),
+        entities: [(); 0],
+        data: Some(data),
+        timestamp: now_ms(),
+        duration: head.elapsed().as_millis(),
+        organization: Some(&head.organization),
+        application_name: Some(&head.application_name),
+        count: None,
+        cursor: None,
+        feed: None,
+    };
+    serde_json::to_vec(&envelope).map_err(|error| Error::Internal(error.into()))
+}
+
+/// The refusal of a change, as it goes over the wire.
+pub(super) fn write_failure(error: &Error, duration: Duration) -> Answer {
+    let body = serde_json::to_vec(&error_body(error, duration)).unwrap_or_default();
+    Answer { status: error.row().status, body }
 }
 
 impl ResponseError for Error {

@@ -194,7 +194,7 @@ async fn get(call: Call) -> Result<UserReply<Entity>, Error> {
 
 /// U5: the user goes, with the rooms that the user owns and every standing in others.
 async fn delete(call: Call) -> Result<UserReply<Entity>, Error> {
-    let deleted = user_deletion::delete(&call.state.db, call.app.id, &call.actor()?, &call.user()).await?;
+    let deleted = user_deletion::delete(&call.state.writer, call.app.id, &call.actor()?, &call.user()).await?;
     if deleted.is_empty() {
         return Err(Error::AccountNotFound);
     }
@@ -215,7 +215,7 @@ async fn list(call: Call) -> Result<UserReply<Entity>, Error> {
 async fn delete_several(call: Call) -> Result<UserReply<Entity>, Error> {
     let (users, cursor) = page(&call).await?;
     let names = Names::new(users.into_iter().map(|user| user.username));
-    let deleted = user_deletion::delete(&call.state.db, call.app.id, &call.actor()?, &names).await?;
+    let deleted = user_deletion::delete(&call.state.writer, call.app.id, &call.actor()?, &names).await?;
     Ok(call.user_reply(entities(deleted)).cursor(cursor))
 }
 

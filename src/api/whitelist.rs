@@ -1,14 +1,16 @@
 //! The whitelist of a chatroom: `/chatrooms/{chatroom_id}/white/users`, calls 14 to 17.
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
 
 use super::call::Call;
+use super::change::OneOrAll;
 use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
 use crate::error::Error;
-use crate::names::{CursorPage, Names, RoomKey};
+use crate::names::{CursorPage, Names};
 use crate::rooms::read;
 use crate::rooms::whitelist;
 
@@ -51,49 +53,48 @@ struct WhitelistResult {
 }
 
 /// E15: puts one member on the list.
-async fn add_one(call: Call) -> Result<Reply<Option<WhitelistResult>>, Error> {
-    let result = add_each(&call, &call.room(), &call.single_user()?).await?.into_iter().next();
-    Ok(call.reply(result))
+async fn add_one(call: Call) -> Result<HttpResponse, Error> {
+    let names = call.single_user()?;
+    add(call, names, false).await
 }
 
 /// E16: puts up to 60 members on the list.
-async fn add_several(call: Call) -> Result<Reply<Vec<WhitelistResult>>, Error> {
+async fn add_several(call: Call) -> Result<HttpResponse, Error> {
     let names = call.users_in_body("usernames size is more than max limit").await?;
-    let results = add_each(&call, &call.room(), &names).await?;
-    Ok(call.reply(results))
+    add(call, names, true).await
 }
 
-/// One result for each name; but if none of them is a member, the call fails.
-async fn add_each(call: &Call, room: &RoomKey, names: &Names) -> Result<Vec<WhitelistResult>, Error> {
-    let added = whitelist::add(&call.state.db, room, &call.actor()?, names).await?;
-    if !added.contains(&true) {
-        return Err(call.not_members(names.given().to_vec()));
-    }
-    let result = |(user, result): (&String, bool)| WhitelistResult {
-        result,
-        action: "add_user_whitelist",
-        reason: (!result).then(|| format!("user: {user} doesn't exist in chatroom: {}", room.given())),
-        user: user.clone(),
-        chatroomid: room.given().into(),
-    };
-    Ok(names.given().iter().zip(added).map(result).collect())
+async fn add(call: Call, names: Names, are_several: bool) -> Result<HttpResponse, Error> {
+    let data = results(&call, &names, "add_user_whitelist", true);
+    call.change(whitelist::Add { names }, move |added| Ok(OneOrAll::of(data(added)?, are_several))).await
 }
 
 /// E17: takes up to 60 members off the list; always an array, even for one name.
-async fn remove(call: Call) -> Result<Reply<Vec<WhitelistResult>>, Error> {
+async fn remove(call: Call) -> Result<HttpResponse, Error> {
     let names = call.users("removeWhitelist size is more than max limit").await?;
-    let room = call.room();
-    let removed = whitelist::remove(&call.state.db, &room, &call.actor()?, &names).await?;
-    if !removed.contains(&true) {
-        return Err(call.not_members(names.given().to_vec()));
+    let data = results(&call, &names, "remove_user_whitelist", false);
+    call.change(whitelist::Remove { names }, data).await
+}
+
+/// One result for each name; but if none of them is a member, the call fails.
+fn results(
+    call: &Call,
+    names: &Names,
+    action: &'static str,
+    has_reasons: bool,
+) -> impl Fn(Vec<bool>) -> Result<Vec<WhitelistResult>, Error> + Send + 'static + use<> {
+    let (room, given, not_members) = (call.room(), names.given().to_vec(), call.not_members());
+    move |are_members| {
+        if !are_members.contains(&true) {
+            return Err(not_members(given.clone()));
+        }
+        let result = |(user, result): (&String, bool)| WhitelistResult {
+            result,
+            action,
+            reason: (has_reasons && !result).then(|| format!("user: {user} doesn't exist in chatroom: {}", room.given())),
+            user: user.clone(),
+            chatroomid: room.given().into(),
+        };
+        Ok(given.iter().zip(are_members).map(result).collect())
     }
-    let result = |(user, result): (&String, bool)| WhitelistResult {
-        result,
-        action: "remove_user_whitelist",
-        reason: None,
-        user: user.clone(),
-        chatroomid: room.given().into(),
-    };
-    let results = names.given().iter().zip(removed).map(result).collect();
-    Ok(call.reply(results))
 }

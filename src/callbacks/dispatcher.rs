@@ -52,7 +52,7 @@ struct Dispatcher {
 
 /// Makes deliveries until told to stop; then what is under way comes to its end, and nothing new is begun.
 pub async fn run(db: Db, sender: Sender, settings: Callbacks, stop: CancellationToken) {
-    let mut news = db.news();
+    let mut news = db.watch_events();
     let mut ticks = tokio::time::interval(settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (sending, give_up_after) = (settings.timeout(), settings.give_up_after());

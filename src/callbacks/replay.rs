@@ -55,7 +55,7 @@ pub async fn replay(db: &Db, app: i32, rule: Uuid, range: &Range) -> Result<u64,
         let (made, next) = step(db, app, rule, range, after).await?;
         (events, place) = (events + made, next);
         if made > 0 {
-            db.tell_news();
+            db.events_committed();
         }
     }
     Ok(events)

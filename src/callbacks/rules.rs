@@ -88,8 +88,9 @@ pub fn is_secret(text: &str) -> bool {
 
 /// Makes a rule, and returns when that was. The app's row is locked first: nobody makes a fifth rule beside the fourth.
 pub async fn create(db: &Db, app: i32, rule: &NewRule<'_>) -> Result<OffsetDateTime, Error> {
-    db.transact(async |connection| {
-        sqlx::query!("select from apps where id = $1 for no key update", app).fetch_one(&mut *connection).await?;
+    let mut transaction = db.begin().await?;
+    let done = async {
+        sqlx::query!("select from apps where id = $1 for no key update", app).fetch_one(&mut *transaction).await?;
         let made = sqlx::query_scalar!(
             "insert into callback_rules (id, app, url, secret, kinds, paused)
              select $2, $1, $3, $4, $5, $6
@@ -103,11 +104,12 @@ pub async fn create(db: &Db, app: i32, rule: &NewRule<'_>) -> Result<OffsetDateT
             rule.paused,
             MAX_RULES,
         )
-        .fetch_optional(connection)
+        .fetch_optional(&mut *transaction)
         .await?;
         made.ok_or_else(|| Error::ExceedLimit(format!("callback rules exceed the limit {MAX_RULES}!")))
-    })
-    .await
+    }
+    .await;
+    transaction.end(done).await
 }
 
 /// The rules of an app, in the order in which they were made.
@@ -189,7 +191,7 @@ pub async fn update(db: &Db, app: i32, id: Uuid, wanted: &Changes<'_>) -> Result
     )
     .execute(db.pool())
     .await?;
-    db.tell_news();
+    db.events_committed();
     Ok(())
 }
 

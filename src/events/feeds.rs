@@ -75,6 +75,9 @@ pub async fn of_room(
                n as "n?", kind as "kind?", users as "users?", before, after, actor as "actor?", reason as "reason?",
                happened_at as "happened_at?"
         from chatrooms
+        cross join lateral (
+            select last_event from room_counters where room_counters.app = $1 and room_counters.chatroom = $2 limit 1
+        ) counters
         left join lateral (
             select * from seen where $4::text[] is null or kind = any($4) order by n limit $5
         ) wanted on true

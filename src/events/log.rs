@@ -157,31 +157,16 @@ impl Serialize for Fields {
 }
 
 /// An event that a change is about to write.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent {
-    #[serde(serialize_with = "as_text")]
-    pub(crate) kind: Kind,
-    pub(crate) users: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Its number within the room.
+    n: i64,
+    kind: Kind,
+    users: Vec<String>,
     before: Option<Fields>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<Fields>,
-    #[serde(flatten, serialize_with = "as_columns")]
-    pub(crate) actor: Actor,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) member_count: Option<i32>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn as_text<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(kind.text())
-}
-
-fn as_columns<S: Serializer>(actor: &Actor, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(2))?;
-    map.serialize_entry("actor", &actor.name)?;
-    map.serialize_entry("reason", &actor.reason)?;
-    map.end()
+    actor: Actor,
+    member_count: Option<i32>,
 }
 
 impl NewEvent {
@@ -190,10 +175,16 @@ impl NewEvent {
 
     /// An event of that kind, about nobody yet.
     pub(crate) fn new(kind: Kind, actor: &Actor) -> Self {
-        Self { kind, users: Vec::new(), before: None, after: None, actor: actor.clone(), member_count: None }
+        Self { n: 0, kind, users: Vec::new(), before: None, after: None, actor: actor.clone(), member_count: None }
     }
 
-    /// Whom it is about, in the order of the request.
+    /// With its number within the room.
+    pub(crate) fn numbered(mut self, n: i64) -> Self {
+        self.n = n;
+        self
+    }
+
+    /// Whom it is about, each once, in the order of the request.
     pub fn users(mut self, users: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.users = users.into_iter().map(|name| name.as_ref().to_owned()).collect();
         self
@@ -248,62 +239,137 @@ pub struct Event {
 
 /// The last event of a room: where its next ones go on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Last {
+pub struct Last {
     /// Its number.
     pub n: i64,
     /// The transaction in the feed of the app: later events of the room do not come before it.
     pub xact: i64,
 }
 
-/// Writes events of a room whose lock is held, and what callback rules ask for because of them. Returns which is the
-/// last one now.
-pub(crate) async fn append(connection: &mut PgConnection, key: &RoomKey, last: Last, events: &[NewEvent]) -> Result<Last, Error> {
-    let given = serde_json::to_string(events).map_err(|error| Error::Internal(error.into()))?;
-    // A line that is there already is locked all the same: whoever is about to take it away as empty must see this.
-    let xact = sqlx::query_scalar!(
-        r#"
-        with given as (
-            select * from rows from (json_to_recordset($4::text::json) as (
-                kind text, users text[], before json, after json, actor text, reason text, member_count integer
-            )) with ordinality as given (kind, users, before, after, actor, reason, member_count, place)
-        ),
-        written as (
-            insert into events
-                (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact)
-            select $1, $2, $3 + place, kind, users, before, after, actor, reason, member_count,
-                   date_trunc('milliseconds', statement_timestamp()),
-                   greatest($5, pg_current_xact_id()::text::bigint + (select xact_offset from event_clock))
-            from given
-            returning n, kind, users, happened_at, xact
-        ),
-        named as (
-            insert into event_users (app, username, happened_at, chatroom, n)
-            select distinct $1::integer, username, happened_at, $2::text, n from written, unnest(users) username
-        ),
-        asked as (
-            insert into deliveries (rule, app, chatroom, n)
-            select rules.id, $1, $2, written.n from written
-            join callback_rules rules on rules.app = $1 and rules.deleted_at is null
-                and rules.kinds && array['*', kind, split_part(kind, '/', 1)]
-            order by written.n
-            returning rule
-        ),
-        lines as (
+/// Events of any rooms whose locks are held, to be written together.
+#[derive(Default)]
+pub struct Batch<'a> {
+    apps: Vec<i32>,
+    chatrooms: Vec<&'a str>,
+    xacts: Vec<i64>,
+    moments: Vec<OffsetDateTime>,
+    events: Vec<&'a NewEvent>,
+}
+
+impl<'a> Batch<'a> {
+    /// Adds events of a room, which are numbered, with the place of the last of them in the feed of the app.
+    pub fn add(&mut self, key: &'a RoomKey, xact: i64, happened_at: OffsetDateTime, events: &'a [NewEvent]) {
+        for event in events {
+            self.apps.push(key.app);
+            self.chatrooms.push(key.id());
+            self.xacts.push(xact);
+            self.moments.push(happened_at);
+            self.events.push(event);
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Writes the events, and what callback rules ask for because of them.
+    pub async fn write(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        let numbers: Vec<i64> = self.events.iter().map(|event| event.n).collect();
+        let kinds: Vec<&str> = self.events.iter().map(|event| event.kind.text()).collect();
+        // No username has a comma.
+        let users: Vec<String> = self.events.iter().map(|event| event.users.join(",")).collect();
+        let before = self.fields(|event| event.before.as_ref())?;
+        let after = self.fields(|event| event.after.as_ref())?;
+        let actors: Vec<&str> = self.events.iter().map(|event| &*event.actor.name).collect();
+        let reasons: Vec<Option<&str>> = self.events.iter().map(|event| event.actor.reason.as_deref()).collect();
+        let member_counts: Vec<Option<i32>> = self.events.iter().map(|event| event.member_count).collect();
+        // A line that is there already is locked all the same: whoever is about to take it away as empty must see this.
+        sqlx::query!(
+            r#"
+            with written as (
+                insert into events
+                    (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact)
+                select app, chatroom, n, kind, string_to_array(users, ','), before::json, after::json, actor, reason, member_count,
+                       happened_at, xact
+                from unnest(
+                    $1::integer[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                    $9::text[], $10::integer[], $11::timestamptz[], $12::bigint[]
+                ) given (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact)
+                returning app, chatroom, n, kind, users, happened_at
+            ),
+            named as (
+                insert into event_users (app, username, happened_at, chatroom, n)
+                select app, username, happened_at, chatroom, n from written, unnest(users) username
+            ),
+            asked as (
+                insert into deliveries (rule, app, chatroom, n)
+                select rules.id, written.app, written.chatroom, written.n from written
+                join callback_rules rules on rules.app = written.app and rules.deleted_at is null
+                    and rules.kinds && array['*', kind, split_part(kind, '/', 1)]
+                order by written.chatroom, written.n
+                returning rule, app, chatroom
+            )
             insert into callback_lines (rule, app, chatroom)
-            select distinct rule, $1::integer, $2::text from asked order by rule
+            select distinct rule, app, chatroom from asked order by rule, chatroom
             on conflict (rule, chatroom) do update set next_at = callback_lines.next_at
+            "#,
+            &self.apps,
+            &self.chatrooms as &[&str],
+            &numbers,
+            &kinds as &[&str],
+            &users,
+            &before as &[Option<String>],
+            &after as &[Option<String>],
+            &actors as &[&str],
+            &reasons as &[Option<&str>],
+            &member_counts as &[Option<i32>],
+            &self.moments,
+            &self.xacts,
         )
-        select max(xact) from written
-        "#,
-        key.app,
-        key.id(),
-        last.n,
-        given,
-        last.xact,
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    fn fields(&self, of: impl Fn(&NewEvent) -> Option<&Fields>) -> Result<Vec<Option<String>>, Error> {
+        let text = |event: &&NewEvent| of(event).map(serde_json::to_string).transpose();
+        self.events.iter().map(text).collect::<Result<_, _>>().map_err(|error| Error::Internal(error.into()))
+    }
+}
+
+/// The database's clock in whole milliseconds, and the place of this transaction in the feeds of apps. Of one statement
+/// after the lock that numbers the events.
+pub struct Moment {
+    /// Now.
+    pub now: OffsetDateTime,
+    /// This transaction.
+    pub xact: i64,
+}
+
+/// Reads the clock, for those who write events outside of the writer of rooms.
+pub async fn moment(connection: &mut PgConnection) -> Result<Moment, Error> {
+    Ok(sqlx::query_as!(
+        Moment,
+        r#"select date_trunc('milliseconds', statement_timestamp()) as "now!",
+                  pg_current_xact_id()::text::bigint + xact_offset as "xact!" from event_clock"#,
     )
     .fetch_one(connection)
-    .await?;
-    Ok(Last { n: last.n + i64::try_from(events.len()).unwrap_or(i64::MAX), xact: xact.unwrap_or(last.xact) })
+    .await?)
+}
+
+/// Writes events that follow the last one of a room, whose lock is held. Returns which is the last one now.
+pub async fn append(connection: &mut PgConnection, key: &RoomKey, last: Last, events: Vec<NewEvent>) -> Result<Last, Error> {
+    if events.is_empty() {
+        return Ok(last);
+    }
+    let moment = moment(connection).await?;
+    let events: Vec<NewEvent> = (last.n + 1..).zip(events).map(|(n, event)| event.numbered(n)).collect();
+    let last = Last { n: last.n + i64::try_from(events.len()).unwrap_or(i64::MAX), xact: last.xact.max(moment.xact) };
+    let mut batch = Batch::default();
+    batch.add(key, last.xact, moment.now, &events);
+    batch.write(connection).await?;
+    Ok(last)
 }
 
 /// An event as a statement gives it.

@@ -73,21 +73,23 @@ pub async fn apps_with_old_events(db: &Db, terms: Terms) -> Result<Vec<i32>, Err
 pub async fn prune(db: &Db, app: i32, after: &Place, terms: Terms, batch: i64) -> Result<Look, Error> {
     // By itself: whoever makes deliveries holds theirs while they wait for others, and must not wait for us.
     give_up(db, app, after, terms, batch).await?;
-    db.transact(async |connection| {
-        if !take_turn(connection, app).await? {
+    let mut transaction = db.begin().await?;
+    let done = async {
+        if !take_turn(&mut transaction, app).await? {
             return Ok(Look::default());
         }
-        let mut looked = look(connection, app, after, terms, batch).await?;
+        let mut looked = look(&mut transaction, app, after, terms, batch).await?;
         let next = looked.last().map(|old| Place { happened_at: old.happened_at, chatroom: old.chatroom.clone(), n: old.n });
         looked.retain(|old| old.goes);
-        delete(connection, app, &looked).await?;
+        delete(&mut transaction, app, &looked).await?;
         // Last, since whatever happens to the app as a whole waits for this row.
         if let Some(greatest) = looked.iter().max_by_key(|old| (old.xact, &old.chatroom, old.n)) {
-            raise(connection, app, greatest).await?;
+            raise(&mut transaction, app, greatest).await?;
         }
         Ok(Look { removed: looked.len() as u64, next })
-    })
-    .await
+    }
+    .await;
+    transaction.end(done).await
 }
 
 /// Not the app's row, which others need: a lock of our own, beside the app's number. It ends with the transaction.
@@ -244,7 +246,8 @@ pub async fn deleted_rules(db: &Db, limit: i64) -> Result<Vec<Uuid>, Error> {
 /// Removes up to `batch` rows of a deleted rule: its lines, so that nobody works on them any more, then its deliveries,
 /// and last the rule itself. Returns how many it were; 0 as well if the rest is in the hands of another instance.
 pub async fn forget_rule(db: &Db, rule: Uuid, batch: i64) -> Result<u64, Error> {
-    db.transact(async |connection| {
+    let mut transaction = db.begin().await?;
+    let done = async {
         let mut gone = sqlx::query!(
             "delete from callback_lines where rule = $1 and chatroom = any(array(
                  select chatroom from callback_lines where rule = $1 order by chatroom limit $2 for update skip locked
@@ -252,7 +255,7 @@ pub async fn forget_rule(db: &Db, rule: Uuid, batch: i64) -> Result<u64, Error> 
             rule,
             batch,
         )
-        .execute(&mut *connection)
+        .execute(&mut *transaction)
         .await?
         .rows_affected();
         if gone == 0 {
@@ -263,7 +266,7 @@ pub async fn forget_rule(db: &Db, rule: Uuid, batch: i64) -> Result<u64, Error> 
                 rule,
                 batch,
             )
-            .execute(&mut *connection)
+            .execute(&mut *transaction)
             .await?
             .rows_affected();
         }
@@ -274,11 +277,12 @@ pub async fn forget_rule(db: &Db, rule: Uuid, batch: i64) -> Result<u64, Error> 
                  and not exists (select from deliveries where rule = $1)",
                 rule,
             )
-            .execute(&mut *connection)
+            .execute(&mut *transaction)
             .await?
             .rows_affected();
         }
         Ok(gone)
-    })
-    .await
+    }
+    .await;
+    transaction.end(done).await
 }

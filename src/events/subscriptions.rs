@@ -75,7 +75,7 @@ impl Following {
 
     /// Looks for news until told to stop.
     pub async fn run(&self, db: Db, settings: Events, stop: CancellationToken) {
-        let mut changes = db.news();
+        let mut changes = db.watch_events();
         let mut failing = false;
         loop {
             let look = async {

@@ -1,118 +1,59 @@
 //! What ends by itself: mutes and blocks.
 //!
-//! Such an end is an event, told exactly once: by whoever takes the row away under the room's lock, be it the background
-//! task or a change that meets the row first.
-
-use std::time::Duration;
+//! Such an end is an event, told exactly once: by the change that takes the row away under the room's lock. Every change of
+//! a room takes some ended rows along, so that no room is too busy for its ends.
 
 use time::OffsetDateTime;
 
-use crate::db::Db;
-use crate::error::Error;
-use crate::events::log::{Actor, Kind, NewEvent};
-use crate::names::{RoomKey, unix_ms};
-use crate::rooms::change::{Change, change, change_if_free};
-use crate::rooms::{blocks, mutes};
+use super::changes::Change;
+use super::operation::{Decision, Operation};
+use super::restrictions::{BLOCKS, List, MUTES, about};
+use super::state::{Ended, Needs, Room, RoomView};
+use crate::events::log::{Actor, NewEvent};
 
-/// A mute or a block that was taken away.
-#[derive(Debug, Clone)]
-pub(crate) struct Term {
-    pub username: String,
-    pub ends_at: OffsetDateTime,
-    /// Had not ended by itself.
-    pub in_force: bool,
+/// How many ended mutes, and ended blocks, a change takes along that is about something else.
+pub const TAKEN_ALONG: u32 = 20;
+
+/// Ends everything that has ended among what was loaded. Those that ended first come first.
+pub fn end_what_has_ended(room: &mut Room) -> Vec<Change> {
+    let (mutes, blocks) = (over(room, &MUTES), over(room, &BLOCKS));
+    room.ended = Ended { mutes: mutes.len(), blocks: blocks.len() };
+    room.is_due |= room.ended != Ended::default();
+    let mut changes = Vec::new();
+    for (list, over) in [(MUTES, mutes), (BLOCKS, blocks)] {
+        for over in over.chunks(NewEvent::MOST_USERS) {
+            changes.extend(over.iter().map(|(name, _)| (list.end)(name.clone())));
+            changes.push(Change::Record(about(NewEvent::new(list.expired, &Actor::system()), over)));
+        }
+    }
+    changes
 }
 
-/// Tells what became of those who were on a list: what had ended has ended by itself, what was in force was `lifted`.
-/// Returns whose was lifted.
-pub(crate) fn record(change: &mut Change, terms: Vec<Term>, lifted: Kind, ended: Kind) -> Vec<String> {
-    let (in_force, over): (Vec<Term>, Vec<Term>) = terms.into_iter().partition(|term| term.in_force);
-    for over in over.chunks(NewEvent::MOST_USERS) {
-        change.record_end(ended, |event| about(event, over));
-    }
-    if !in_force.is_empty() {
-        change.record(lifted, |event| about(event, &in_force));
-    }
-    in_force.into_iter().map(|term| term.username).collect()
-}
-
-/// A mute or a block that has begun, or ends at another moment than before.
-pub(crate) struct Begun {
-    pub username: String,
-    /// When it was to end, if it is not new.
-    pub former: Option<OffsetDateTime>,
-}
-
-/// Tells whose mutes or blocks have begun, or were moved, and when they end now.
-pub(crate) fn record_begin(change: &mut Change, kind: Kind, begun: &[Begun], ends_at: OffsetDateTime) {
-    if begun.is_empty() {
-        return;
-    }
-    let users = || begun.iter().map(|begun| begun.username.clone());
-    change.record(kind, |event| {
-        event
-            .users(users())
-            .before(begun.iter().filter_map(|begun| Some((begun.username.clone(), unix_ms(begun.former?)))))
-            .after(users().map(|username| (username, unix_ms(ends_at))))
+fn over(room: &Room, list: &List) -> Vec<(String, OffsetDateTime)> {
+    let ended = room.people.iter().filter_map(|(name, user)| {
+        let entry = (list.of)(user).as_ref()?;
+        (entry.ends_at <= room.now).then(|| (name.clone(), entry.ends_at))
     });
+    let mut over: Vec<(String, OffsetDateTime)> = ended.collect();
+    over.sort_unstable_by(|(one, ends), (other, end)| (ends, one).cmp(&(end, other)));
+    over
 }
 
-/// Tells of an event whose terms it is about, and when those would have ended, or have.
-pub(crate) fn about(event: NewEvent, terms: &[Term]) -> NewEvent {
-    event
-        .users(terms.iter().map(|term| term.username.clone()))
-        .before(terms.iter().map(|term| (term.username.clone(), unix_ms(term.ends_at))))
+/// Takes ended mutes and blocks of a room away, those that ended first, and tells how many.
+pub struct EndExpired {
+    /// How many of each at most.
+    pub batch: u32,
 }
 
-/// Rooms in which something has ended, and since when the oldest of it waits.
-pub struct Due {
-    /// The rooms, the longest waiting first. Deleted ones may be among them.
-    pub rooms: Vec<RoomKey>,
-    /// How long ago the first of it ended.
-    pub lag: Duration,
-}
+impl Operation for EndExpired {
+    type Outcome = Ended;
 
-/// Finds rooms with ended mutes or blocks, among the `batch` of each that ended first. Locks nothing.
-pub async fn due(db: &Db, batch: i64) -> Result<Due, Error> {
-    // The limits come before anything else is asked, so that ten million ended mutes cost no more than `batch`.
-    let rows = sqlx::query!(
-        r#"
-        select app as "app!", chatroom as "chatroom!",
-               extract(epoch from statement_timestamp() - min(ends_at))::double precision as "waiting!"
-        from (
-            (select app, chatroom, ends_at from mutes where ends_at <= statement_timestamp() order by ends_at limit $1)
-            union all
-            (select app, chatroom, ends_at from blocks
-             where ends_at <= statement_timestamp() and ends_at < '2117-01-01 00:00:00+08' order by ends_at limit $1)
-        ) ended
-        group by app, chatroom order by min(ends_at)
-        "#,
-        batch,
-    )
-    .fetch_all(db.pool())
-    .await?;
-    let lag = rows.first().map_or(0.0, |row| row.waiting.max(0.0));
-    Ok(Due {
-        rooms: rows.into_iter().map(|row| RoomKey::new(row.app, row.chatroom)).collect(),
-        lag: Duration::from_secs_f64(lag),
-    })
-}
+    fn needs(&self, needs: &mut Needs) {
+        needs.ended = needs.ended.max(self.batch);
+    }
 
-/// How many mutes and blocks were taken away because they had ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct Ended {
-    pub mutes: usize,
-    pub blocks: usize,
-}
-
-/// Takes up to `batch` ended mutes and blocks of a room away, those that ended first. `None`: somebody is changing the
-/// room at the moment, and `wait` was not asked for.
-pub async fn sweep(db: &Db, key: &RoomKey, batch: i64, wait: bool) -> Result<Option<Ended>, Error> {
-    let act = async |change: &mut Change| {
-        let (mutes, blocks) = (mutes::end_some(change, batch).await?, blocks::end_some(change, batch).await?);
-        Ok(Ended { mutes, blocks })
-    };
-    let system = Actor::system();
-    if wait { change(db, key, &system, act).await.map(Some) } else { change_if_free(db, key, &system, act).await }
+    fn decide(&self, view: &RoomView<'_>) -> Decision<Ended> {
+        // They were ended before anything else was decided.
+        Ok((view.room.ended, Vec::new()))
+    }
 }

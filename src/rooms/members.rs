@@ -1,14 +1,21 @@
 //! The members of a room: the owner, the admins, everyone who may be there.
 
-use sqlx::PgConnection;
-
-use crate::accounts::users;
-use crate::db::Db;
+use super::changes::Change;
+use super::operation::{Decision, Operation};
+use super::state::{Facts, Needs, RoomView};
 use crate::error::Error;
-use crate::events::log::{Actor, Kind, NewEvent};
-use crate::names::{Names, RoomKey};
-use crate::rooms::blocks;
-use crate::rooms::change::{Change, change};
+use crate::events::log::{Kind, NewEvent};
+use crate::names::Names;
+
+/// Adds users to a room: all of them, or nobody and the first reason why not, walking through the names in order.
+///
+/// A user who is in already needs no seat.
+pub struct Add {
+    /// Who comes in.
+    pub names: Names,
+    /// The most rooms that a user may be in; 0 = no limit.
+    pub rooms_per_user: u32,
+}
 
 /// What adding a user came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,74 +26,59 @@ pub enum Added {
     Already,
 }
 
-/// Adds users to a room: all of them, or nobody and the first reason why not, walking through `names` in order.
-///
-/// Someone who is in already needs no seat. `rooms_per_user` is the most rooms that a user may be in; 0 = no limit.
-pub async fn add(db: &Db, key: &RoomKey, actor: &Actor, names: &Names, rooms_per_user: u32) -> Result<Vec<Added>, Error> {
-    change(db, key, actor, async |change| {
-        let registered = users::hold(change.connection(), key.app, names.stored(), rooms_per_user > 0).await?;
-        let standing = change.standing(names).await?;
-        let full_of_rooms = users::in_too_many_rooms(change.connection(), key.app, names.stored(), rooms_per_user).await?;
+impl Operation for Add {
+    type Outcome = Vec<Added>;
 
-        let mut seats_left = change.room.maxusers - change.room.member_count;
+    fn needs(&self, needs: &mut Needs) {
+        needs.users(&self.names, Facts::HELD | Facts::MEMBER | Facts::BLOCK);
+        if self.rooms_per_user > 0 {
+            needs.users(&self.names, Facts::ROOMS);
+        }
+    }
+
+    fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<Added>> {
+        let counters = &view.room.counters;
+        let mut seats_left = counters.maxusers - counters.members;
         let mut newcomers = Vec::new();
-        let mut added = Vec::with_capacity(names.len());
-        for (place, name) in names.given().iter().enumerate() {
-            let (user, room) = (|| name.clone(), || key.given().to_owned());
-            let stored = &names.stored()[place];
-            if !registered.contains(stored) {
+        let mut added = Vec::with_capacity(self.names.len());
+        for (given, name) in self.names.given().iter().zip(self.names.stored()) {
+            let (user, room) = (|| given.clone(), || view.key.given().to_owned());
+            if !view.is_registered(name) {
                 return Err(Error::UserNotFound { user: user() });
             }
-            if standing[place].blocked {
+            let known = view.user(name, Facts::MEMBER | Facts::BLOCK);
+            if known.block.is_some() {
                 return Err(Error::Blocked { user: user(), room: room() });
             }
-            if standing[place].member {
+            if known.member.is_some() {
                 added.push(Added::Already);
                 continue;
             }
-            if seats_left == 0 {
+            if seats_left <= 0 {
                 return Err(Error::RoomFull);
             }
-            if full_of_rooms.contains(stored) {
+            if self.rooms_per_user > 0 && view.rooms_of(name) >= self.rooms_per_user {
                 return Err(Error::TooManyRooms { user: user() });
             }
             seats_left -= 1;
-            newcomers.push(stored.clone());
+            newcomers.push(name.clone());
             added.push(Added::New);
         }
-        if standing.iter().any(|standing| standing.block_has_ended) {
-            blocks::end_named(change, names.stored()).await?;
-        }
+        let mut changes: Vec<Change> = newcomers.iter().cloned().map(Change::Join).collect();
         if !newcomers.is_empty() {
-            insert(change, &newcomers).await?;
+            let members = counters.maxusers - seats_left;
+            changes.push(Change::Record(view.event(Kind::Join).users(newcomers).counting(members)));
         }
-        Ok(added)
-    })
-    .await
+        Ok((added, changes))
+    }
 }
 
-/// Seats `newcomers`, who are not in the room yet, and counts them.
-async fn insert(change: &mut Change, newcomers: &[String]) -> Result<(), Error> {
-    let (key, before) = (change.key.clone(), change.numbers(newcomers.len()));
-    sqlx::query!(
-        "with newcomers as (
-             insert into members (app, chatroom, username, seq)
-             select $1, $2, username, $3 + place from unnest($4::text[]) with ordinality given (username, place)
-             returning seq
-         )
-         insert into member_counts (app, chatroom, thousand, members)
-         select $1, $2, seq / 1000, count(*) from newcomers group by seq / 1000
-         on conflict (app, chatroom, thousand) do update set members = member_counts.members + excluded.members",
-        key.app,
-        key.id(),
-        before,
-        newcomers,
-    )
-    .execute(change.connection())
-    .await?;
-    change.room.member_count += i32::try_from(newcomers.len()).unwrap_or(i32::MAX);
-    change.record(Kind::Join, |event| event.users(newcomers));
-    Ok(())
+/// Removes users from a room, one by one; fails as a whole if one of them is not registered.
+///
+/// The standing as admin and on the whitelist goes along. A mute stays.
+pub struct Remove {
+    /// Who is to leave.
+    pub names: Names,
 }
 
 /// What removing a user came to.
@@ -100,82 +92,53 @@ pub enum Removed {
     Owner,
 }
 
-/// Removes users from a room, one by one; fails as a whole if one of them is not registered.
-///
-/// The standing as admin and on the whitelist goes along. A mute stays.
-pub async fn remove(db: &Db, key: &RoomKey, actor: &Actor, names: &Names) -> Result<Vec<Removed>, Error> {
-    change(db, key, actor, async |change| {
-        let registered = users::registered(change.connection(), key.app, names.stored()).await?;
-        if let Some(place) = names.stored().iter().position(|name| !registered.contains(name)) {
-            return Err(Error::UserNotFound { user: names.given()[place].clone() });
+impl Operation for Remove {
+    type Outcome = Vec<Removed>;
+
+    fn needs(&self, needs: &mut Needs) {
+        needs.users(&self.names, Facts::REGISTERED | Facts::LEAVING);
+    }
+
+    fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<Removed>> {
+        if let Some(index) = self.names.stored().iter().position(|name| !view.is_registered(name)) {
+            return Err(Error::UserNotFound { user: self.names.given()[index].clone() });
         }
-        let removed: Vec<Removed> = change
-            .standing(names)
-            .await?
+        let removed: Vec<Removed> = self
+            .names
+            .stored()
             .iter()
-            .zip(names.stored())
-            .map(|(standing, name)| match standing.member {
-                true if *name == change.room.owner => Removed::Owner,
+            .map(|name| match view.is_member(name) {
+                true if *name == view.room.owner => Removed::Owner,
                 true => Removed::Out,
                 false => Removed::NotMember,
             })
             .collect();
-        let leavers = names.select(|place| removed[place] == Removed::Out);
-        if !leavers.is_empty() {
-            delete(change, &leavers, Kind::Kick).await?;
-        }
-        Ok(removed)
-    })
-    .await
+        let leavers = self.names.select(|index| removed[index] == Removed::Out);
+        let changes = if leavers.is_empty() { Vec::new() } else { leave(view, &leavers, Kind::Kick) };
+        Ok((removed, changes))
+    }
 }
 
-/// Unseats `leavers`, who are in the room and do not own it, and counts them. `kind` tells why they leave.
-pub(crate) async fn delete(change: &mut Change, leavers: &[String], kind: Kind) -> Result<(), Error> {
-    let key = change.key.clone();
-    // The whole statement sees the lists as they were before it: what the leavers lose is still there.
-    let gone = sqlx::query_as!(
-        Leaver,
-        r#"
-        with leavers as (
-            delete from members where app = $1 and chatroom = $2 and username = any($3::text[])
-            returning username, seq
-        ),
-        gone as (select seq / 1000 as thousand, count(*) as number from leavers group by seq / 1000),
-        emptied as (
-            delete from member_counts using gone
-            where app = $1 and chatroom = $2 and member_counts.thousand = gone.thousand and members = number
-        ),
-        lessened as (
-            update member_counts set members = members - number from gone
-            where app = $1 and chatroom = $2 and member_counts.thousand = gone.thousand and members > number
-        )
-        select username,
-               exists (select from admins where app = $1 and chatroom = $2 and admins.username = leavers.username) as "admin!",
-               exists (
-                   select from whitelist where app = $1 and chatroom = $2 and whitelist.username = leavers.username
-               ) as "whitelisted!"
-        from leavers order by array_position($3::text[], username)
-        "#,
-        key.app,
-        key.id(),
-        leavers,
-    )
-    .fetch_all(change.connection())
-    .await?;
-    change.room.member_count -= i32::try_from(gone.len()).unwrap_or(i32::MAX);
-    change.record(kind, |event| leaving(event, gone));
-    Ok(())
+/// Takes `leavers` out, who are in the room and do not own it; `kind` tells why they leave.
+pub(super) fn leave(view: &RoomView<'_>, leavers: &[String], kind: Kind) -> Vec<Change> {
+    let members = view.room.counters.members - i32::try_from(leavers.len()).unwrap_or(i32::MAX);
+    let lost = |name: &String| {
+        let user = view.user(name, Facts::LEAVING);
+        Leaver { username: name.clone(), admin: user.admin.is_some(), whitelisted: user.whitelist.is_some() }
+    };
+    let event = leaving(view.event(kind), leavers.iter().map(lost).collect()).counting(members);
+    leavers.iter().cloned().map(Change::Leave).chain([Change::Record(event)]).collect()
 }
 
-/// Somebody who was in the room, and what else was lost by leaving.
-pub(crate) struct Leaver {
+/// A user who was in the room, and what else is lost by leaving.
+pub(super) struct Leaver {
     pub username: String,
     pub admin: bool,
     pub whitelisted: bool,
 }
 
 /// Tells of an event who has left, and what they have lost: the names of the lists on which they were.
-pub(crate) fn leaving(event: NewEvent, leavers: Vec<Leaver>) -> NewEvent {
+pub(super) fn leaving(event: NewEvent, leavers: Vec<Leaver>) -> NewEvent {
     let lost = |leaver: &Leaver| {
         let lists = [("admin", leaver.admin), ("whitelist", leaver.whitelisted)];
         let lists: Vec<&str> = lists.into_iter().filter(|(_, was_on)| *was_on).map(|(list, _)| list).collect();
@@ -184,33 +147,4 @@ pub(crate) fn leaving(event: NewEvent, leavers: Vec<Leaver>) -> NewEvent {
     let lost: Vec<_> = leavers.iter().filter_map(lost).collect();
     let event = event.users(leavers.into_iter().map(|leaver| leaver.username));
     if lost.is_empty() { event } else { event.before(lost) }
-}
-
-/// Removes up to `batch` members of a deleted room, its owner excepted, and returns them in the order in which they came.
-pub(crate) async fn purge(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<Vec<Leaver>, Error> {
-    Ok(sqlx::query_as!(
-        Leaver,
-        r#"
-        with leavers as (
-            delete from members where app = $1 and chatroom = $2 and username = any(array(
-                select username from members
-                where app = $1 and chatroom = $2
-                  and username <> (select owner from chatrooms where app = $1 and id = $2)
-                order by seq limit $3
-            ))
-            returning username, seq
-        )
-        select username,
-               exists (select from admins where app = $1 and chatroom = $2 and admins.username = leavers.username) as "admin!",
-               exists (
-                   select from whitelist where app = $1 and chatroom = $2 and whitelist.username = leavers.username
-               ) as "whitelisted!"
-        from leavers order by seq
-        "#,
-        key.app,
-        key.id(),
-        batch,
-    )
-    .fetch_all(connection)
-    .await?)
 }

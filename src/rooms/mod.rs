@@ -1,15 +1,31 @@
 //! What is true of rooms: the five lists of each, its details, and how they change.
+//!
+//! A change is an [`operation`]: a pure rule in the file named after its list, decided on a [`state`] that was loaded under
+//! the room's lock, and written as what is different afterwards. The [`writer`] does that for many at once. What is read is
+//! in [`read`].
+//!
+//! Locks are taken in one order everywhere: apps, then rooms by key, then users by name. Nobody who holds a user's row
+//! asks for a room's. The lines of callbacks come after the rooms, and after a line only its rule.
+
+pub mod changes;
+pub mod operation;
+pub mod state;
 
 pub mod admins;
-pub mod announcement;
 pub mod attributes;
 pub mod blocks;
-pub mod change;
 pub mod details;
 pub mod expiry;
+pub mod forgetting;
 pub mod members;
 pub mod mutes;
+mod restrictions;
+pub mod whitelist;
+
+pub mod writer;
+
 pub mod read;
+pub mod store;
+
 pub mod room_deletion;
 pub mod user_deletion;
-pub mod whitelist;

@@ -9,14 +9,14 @@ use sqlx::PgConnection;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::forgetting::Forget;
+use super::writer::Writer;
 use crate::accounts::super_admins;
 use crate::accounts::users::User;
 use crate::db::Db;
 use crate::error::{Causes, Error};
-use crate::events::log::{Actor, Kind};
+use crate::events::log::Actor;
 use crate::names::{Names, RoomKey};
-use crate::rooms::change::{Change, change};
-use crate::rooms::{blocks, members, mutes};
 
 /// A user who was deleted but whom some rooms still know. Names are given away again, so the UUID belongs to it.
 pub struct Gone {
@@ -48,9 +48,12 @@ fn before_the_answer() -> Effort {
 }
 
 /// Deletes users, each with the rooms that the user owns and every standing in others. Returns who was there to delete.
-pub async fn delete(db: &Db, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
-    let mut users = db.transact(async |connection| mark(connection, app, actor, names).await).await?;
-    db.tell_news();
+pub async fn delete(writer: &Writer, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
+    let db = writer.db();
+    let mut transaction = db.begin().await?;
+    let marked = mark(&mut transaction, app, actor, names).await;
+    let mut users = transaction.end(marked).await?;
+    db.events_committed();
     users.sort_by_key(|user| names.stored().iter().position(|name| *name == user.username));
     let mut effort = before_the_answer();
     for user in &users {
@@ -61,7 +64,7 @@ pub async fn delete(db: &Db, app: i32, actor: &Actor, names: &Names) -> Result<V
             deleted_by: Some(actor.name.clone().into_owned()),
             deleted_reason: actor.reason.clone(),
         };
-        match forget(db, &gone, &effort).await {
+        match forget(writer, &gone, &effort).await {
             Ok(rooms) => effort.rooms -= rooms,
             Err(error) => {
                 let error = Causes(&error);
@@ -111,38 +114,45 @@ pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<Gone>, Error> {
     .await?)
 }
 
-/// Lets rooms forget a deleted user, and frees the name once no room is left. Returns how many it were.
+/// Lets rooms forget a deleted user, and frees the name once no room is left. Returns the number of rooms.
 ///
 /// Any number of callers may do this at once. A deleted user gains no new standing: adding holds the user first, and
 /// everything else asks for membership.
-pub async fn forget(db: &Db, user: &Gone, effort: &Effort) -> Result<usize, Error> {
+pub async fn forget(writer: &Writer, user: &Gone, effort: &Effort) -> Result<usize, Error> {
     const ROOMS_AT_ONCE: i64 = 100;
-    let actor = user.actor();
+    let (db, actor) = (writer.db(), user.actor());
     let mut after = String::new();
     let mut rooms_done = 0;
     loop {
         let rooms = rooms_of(db, user, &after, ROOMS_AT_ONCE).await?;
         let Some(last) = rooms.last() else { break };
         after.clone_from(last);
-        for room in rooms {
-            // A timer is up a little late: what takes less than that would slip through.
-            if rooms_done == effort.rooms || effort.until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(rooms_done);
-            }
+        let left = effort.rooms - rooms_done;
+        // All of them at once: those of them that are free are one batch of the writer.
+        let forgetting = rooms.into_iter().take(left).map(|room| {
             let key = RoomKey::new(user.app, room);
-            let work = change(db, &key, &actor, async |change| forget_in_room(change, user).await);
-            let done = match effort.until {
-                None => work.await,
-                Some(until) => match timeout_at(until, work).await {
-                    Ok(done) => done,
-                    Err(_) => return Ok(rooms_done),
-                },
-            };
+            let forget = Forget { name: Names::new([&user.username]), uuid: user.uuid };
+            let actor = &actor;
+            async move { writer.submit(&key, actor, forget).await }
+        });
+        let all = futures_util::future::join_all(forgetting);
+        let done = match effort.until {
+            None => all.await,
+            // What is still waiting is not made any more.
+            Some(until) => match timeout_at(until, all).await {
+                Ok(done) => done,
+                Err(_) => return Ok(rooms_done),
+            },
+        };
+        for done in done {
             match done {
                 // Deleted meanwhile: as good as forgotten.
                 Ok(()) | Err(Error::RoomNotFound { .. }) => rooms_done += 1,
                 Err(error) => return Err(error),
             }
+        }
+        if rooms_done == effort.rooms || effort.until.is_some_and(|until| Instant::now() >= until) {
+            return Ok(rooms_done);
         }
     }
     free_name(db, user).await?;
@@ -193,40 +203,4 @@ async fn rooms_of(db: &Db, user: &Gone, after: &str, limit: i64) -> Result<Vec<S
     )
     .fetch_all(db.pool())
     .await?)
-}
-
-async fn forget_in_room(change: &mut Change, user: &Gone) -> Result<(), Error> {
-    // Another caller may have finished meanwhile, and somebody else may have the name by now.
-    let still_gone = sqlx::query!(
-        "select username from users where app = $1 and username = $2 and uuid = $3 and deleted_at is not null for key share",
-        user.app,
-        user.username,
-        user.uuid,
-    )
-    .fetch_optional(change.connection())
-    .await?;
-    if still_gone.is_none() {
-        return Ok(());
-    }
-    if change.room.owner == user.username {
-        change.room.deleted = true;
-        return Ok(());
-    }
-    let name = std::slice::from_ref(&user.username);
-    if change.standing(&Names::new(name)).await?[0].member {
-        members::delete(change, name, Kind::Kick).await?;
-    }
-    blocks::delete(change, name).await?;
-    mutes::delete(change, name).await?;
-    // What was to outlive its setter stays, but belongs to nobody: no user has the empty name.
-    let key = change.key.clone();
-    sqlx::query!(
-        "update attributes set setter = '' where app = $1 and chatroom = $2 and setter = $3",
-        key.app,
-        key.id(),
-        user.username,
-    )
-    .execute(change.connection())
-    .await?;
-    Ok(())
 }

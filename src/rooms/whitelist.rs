@@ -1,59 +1,67 @@
 //! The whitelist of a room: members who may speak while the whole room is muted.
 
-use crate::db::Db;
-use crate::error::Error;
-use crate::events::log::{Actor, Kind};
-use crate::names::{Names, RoomKey};
-use crate::rooms::change::{Change, change};
+use super::changes::Change;
+use super::operation::{Decision, Operation};
+use super::state::{Facts, Needs, RoomView};
+use crate::events::log::Kind;
+use crate::names::Names;
 
-/// Puts members on the list; who is a member, and so on the list from now on, is told place by place.
-pub async fn add(db: &Db, key: &RoomKey, actor: &Actor, names: &Names) -> Result<Vec<bool>, Error> {
-    change(db, key, actor, async |change| {
-        let is_member: Vec<bool> = change.standing(names).await?.iter().map(|standing| standing.member).collect();
-        let members = names.select(|place| is_member[place]);
-        let before = change.numbers(members.len());
-        let listed = sqlx::query_scalar!(
-            "insert into whitelist (app, chatroom, username, seq)
-             select $1, $2, username, $3 + place from unnest($4::text[]) with ordinality given (username, place)
-             on conflict (app, chatroom, username) do nothing
-             returning username",
-            key.app,
-            key.id(),
-            before,
-            &members,
-        )
-        .fetch_all(change.connection())
-        .await?;
-        if !listed.is_empty() {
-            change.record(Kind::WhiteAdd, |event| event.users(members.into_iter().filter(|name| listed.contains(name))));
-        }
-        Ok(is_member)
-    })
-    .await
+/// Puts members on the list. Told by index: who is a member, and so on the list from now on.
+pub struct Add {
+    /// Who is to be on it.
+    pub names: Names,
 }
 
-/// Takes members off the list; who is a member, and so not on the list from now on, is told place by place.
-pub async fn remove(db: &Db, key: &RoomKey, actor: &Actor, names: &Names) -> Result<Vec<bool>, Error> {
-    change(db, key, actor, async |change| {
-        let is_member: Vec<bool> = change.standing(names).await?.iter().map(|standing| standing.member).collect();
-        delete(change, &names.select(|place| is_member[place])).await?;
-        Ok(is_member)
-    })
-    .await
-}
+impl Operation for Add {
+    type Outcome = Vec<bool>;
 
-pub(crate) async fn delete(change: &mut Change, users: &[String]) -> Result<(), Error> {
-    let key = change.key.clone();
-    let gone = sqlx::query_scalar!(
-        "delete from whitelist where app = $1 and chatroom = $2 and username = any($3::text[]) returning username",
-        key.app,
-        key.id(),
-        users,
-    )
-    .fetch_all(change.connection())
-    .await?;
-    if !gone.is_empty() {
-        change.record(Kind::WhiteRemove, |event| event.users(users.iter().filter(|name| gone.contains(name)).cloned()));
+    fn needs(&self, needs: &mut Needs) {
+        needs.users(&self.names, Facts::MEMBER | Facts::WHITELIST);
     }
-    Ok(())
+
+    fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<bool>> {
+        let are_members = are_members(view, &self.names);
+        let listed = self
+            .names
+            .select(|index| are_members[index] && view.user(&self.names.stored()[index], Facts::WHITELIST).whitelist.is_none());
+        let mut changes: Vec<Change> = listed.iter().cloned().map(Change::AddToWhitelist).collect();
+        if !listed.is_empty() {
+            changes.push(Change::Record(view.event(Kind::WhiteAdd).users(listed)));
+        }
+        Ok((are_members, changes))
+    }
+}
+
+/// Takes members off the list. Told by index: who is a member, and so not on the list from now on.
+pub struct Remove {
+    /// Who is to be off it.
+    pub names: Names,
+}
+
+impl Operation for Remove {
+    type Outcome = Vec<bool>;
+
+    fn needs(&self, needs: &mut Needs) {
+        needs.users(&self.names, Facts::MEMBER | Facts::WHITELIST);
+    }
+
+    fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<bool>> {
+        let changes = remove(view, self.names.stored());
+        Ok((are_members(view, &self.names), changes))
+    }
+}
+
+/// Takes those of `users` off the list who are on it.
+pub(super) fn remove(view: &RoomView<'_>, users: &[String]) -> Vec<Change> {
+    let is_listed = |name: &&String| view.user(name, Facts::WHITELIST).whitelist.is_some();
+    let gone: Vec<String> = users.iter().filter(is_listed).cloned().collect();
+    let mut changes: Vec<Change> = gone.iter().cloned().map(Change::RemoveFromWhitelist).collect();
+    if !gone.is_empty() {
+        changes.push(Change::Record(view.event(Kind::WhiteRemove).users(gone)));
+    }
+    changes
+}
+
+fn are_members(view: &RoomView<'_>, names: &Names) -> Vec<bool> {
+    names.stored().iter().map(|name| view.is_member(name)).collect()
 }

@@ -1,142 +1,140 @@
-//! The background task that takes ended mutes and blocks away, and tells of their ends.
+//! The background task that sees to it that mutes and blocks which have ended are told, also in rooms that nobody changes.
 //!
-//! What has ended is over in every read, swept or not; but only here is it told, when nobody else meets it before. The
-//! task lists rooms in which something has ended without a lock, then takes it room by room, each under the room's own
-//! lock, in bounded batches. Any number of instances may do so at once, without a leader; what one has taken, the other
-//! does not find.
+//! What has ended is over in every read, told or not. The task finds rooms in which something has ended, each once, and asks
+//! the writer to end it there, as any other change. Rooms that are held elsewhere keep nobody waiting: the task looks for
+//! others meanwhile. Any number of instances may do so at once, without a leader; what one has ended, the other does not find.
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::pin::pin;
-use std::time::Duration;
+use std::collections::HashSet;
 
-use futures_util::future::ready;
-use futures_util::{StreamExt as _, stream};
-use tokio::time::{Instant, timeout};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Sweep;
-use crate::db::Db;
 use crate::error::{Causes, Error};
+use crate::events::log::Actor;
 use crate::names::RoomKey;
-use crate::rooms::expiry::{self, Ended};
-use crate::rooms::room_deletion;
+use crate::rooms::expiry::EndExpired;
+use crate::rooms::read::due::{self, Due};
+use crate::rooms::state::Ended;
+use crate::rooms::store::purge;
+use crate::rooms::writer::Writer;
 
-/// How long one look waits for a room that somebody else is changing; the ends of others must not wait for it.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How many rooms one look finds at a time.
+const FOUND_AT_ONCE: i64 = 1000;
+
+/// How many rooms may be under way at once; the next look finds the others.
+const UNDER_WAY: usize = 4000;
 
 /// Looks for what has ended again and again until told to stop.
-pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
+pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
     let mut ticks = tokio::time::interval_at(Instant::now() + settings.every(), settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = pass(&db, settings.batch, &stop).await {
-            tracing::warn!(
-                error = %Causes(&error),
-                "cannot take away what has ended; the next pass tries again"
-            );
-        }
-    }
-}
-
-/// Takes every ended mute and block away, and returns how many it were. Stops between two batches.
-///
-/// Rooms that somebody is changing come last, so that none has to wait for another. One that fails does not keep the
-/// others from their turn either.
-pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
-    let mut swept = 0;
+    let mut under_way: HashSet<RoomKey> = HashSet::new();
+    let mut endings = FuturesUnordered::new();
     loop {
-        let mut due = expiry::due(db, batch.into()).await?;
-        metrics::gauge!("roomward_expiry_lag_seconds").set(due.lag.as_secs_f64());
-        let rooms = due.rooms.len();
-        if rooms == 0 || stop.is_cancelled() {
-            return Ok(swept);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some((room, ended)) = endings.next(), if !endings.is_empty() => {
+                under_way.remove(&room);
+                let has_more = report(ended);
+                if !has_more {
+                    continue;
+                }
+                under_way.insert(room.clone());
+                endings.push(end(&writer, room, settings.batch));
+            }
+            _ = ticks.tick() => {
+                let found = due_rooms(&writer, &under_way).await.unwrap_or_else(|error| {
+                    tracing::warn!(error = %Causes(&error), "cannot look for what has ended; the next look tries again");
+                    Vec::new()
+                });
+                for room in found {
+                    under_way.insert(room.clone());
+                    endings.push(end(&writer, room, settings.batch));
+                }
+            }
         }
-        // Each instance begins elsewhere, so that they meet less.
-        due.rooms.rotate_left(usize::try_from(RandomState::new().hash_one(()) >> 1).unwrap_or(0) % rooms);
-        let mut round = Round::default();
-        let busy = round.sweep_free(db, due.rooms, batch.into(), stop).await;
-        round.sweep_busy(db, busy, batch.into(), stop).await;
+    }
+}
 
-        swept += round.ended();
-        metrics::counter!("roomward_expired_mutes_total").increment(round.mutes);
-        metrics::counter!("roomward_expired_blocks_total").increment(round.blocks);
-        if round.ended() > 0 {
-            let lag_ms = u64::try_from(due.lag.as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(mutes = round.mutes, blocks = round.blocks, rooms, lag_ms, "took away what had ended");
+/// Ends everything that has ended by now, and returns how many mutes and blocks.
+pub async fn pass(writer: &Writer, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
+    let mut all = 0;
+    loop {
+        let rooms = due_rooms(writer, &HashSet::new()).await?;
+        if rooms.is_empty() || stop.is_cancelled() {
+            return Ok(all);
         }
-        if let Some(error) = round.failure {
-            return Err(error);
+        let mut endings: FuturesUnordered<_> = rooms.into_iter().map(|room| end(writer, room, batch)).collect();
+        let mut ended_now = 0;
+        while let Some((_, ended)) = endings.next().await {
+            let Done { ended, purged, .. } = ended?;
+            ended_now += (ended.mutes + ended.blocks) as u64 + purged;
+            all += (ended.mutes + ended.blocks) as u64;
         }
-        if round.ended() + round.purged == 0 {
+        if ended_now == 0 {
             // All of it is in the hands of other instances.
-            return Ok(swept);
+            return Ok(all);
         }
     }
 }
 
-/// How many rooms are swept at once: half of the connections at most. Commits that come together cost little more than
-/// one, and calls need some, too.
-fn at_once(db: &Db) -> usize {
-    (db.pool().options().get_max_connections() / 2).max(1) as usize
+/// Rooms in which something has ended and that are not under way, the longest waiting first.
+async fn due_rooms(writer: &Writer, under_way: &HashSet<RoomKey>) -> Result<Vec<RoomKey>, Error> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = due::rooms(writer.db(), after.as_ref(), FOUND_AT_ONCE).await?;
+        if after.is_none() {
+            metrics::gauge!("roomward_expiry_lag_seconds").set(page.first().map_or(0.0, |due| due.waiting.as_secs_f64()));
+        }
+        let is_last = i64::try_from(page.len()).is_ok_and(|number| number < FOUND_AT_ONCE);
+        after = page.last().cloned();
+        found.extend(page.into_iter().map(|Due { room, .. }| room).filter(|room| !under_way.contains(room)));
+        if is_last || found.len() + under_way.len() >= UNDER_WAY {
+            return Ok(found);
+        }
+    }
 }
 
-/// What came of one look at the rooms.
-#[derive(Default)]
-struct Round {
-    mutes: u64,
-    blocks: u64,
-    /// Rows of deleted rooms.
+/// What came of one room.
+struct Done {
+    ended: Ended,
+    /// Rows of a deleted room that were removed.
     purged: u64,
-    /// The last one; it is told at the end of the round.
-    failure: Option<Error>,
+    /// Whether there may be more.
+    has_more: bool,
 }
 
-impl Round {
-    fn ended(&self) -> u64 {
-        self.mutes + self.blocks
-    }
-
-    /// Sweeps those rooms that nobody is changing, and returns the others.
-    async fn sweep_free(&mut self, db: &Db, rooms: Vec<RoomKey>, batch: i64, stop: &CancellationToken) -> Vec<RoomKey> {
-        let sweep = async |room| (expiry::sweep(db, &room, batch, false).await, room);
-        let mut sweeps =
-            pin!(stream::iter(rooms).take_while(|_| ready(!stop.is_cancelled())).map(sweep).buffer_unordered(at_once(db)));
-        let mut busy = Vec::new();
-        while let Some((swept, room)) = sweeps.next().await {
-            match swept {
-                Ok(Some(ended)) => self.add(ended),
-                Ok(None) => busy.push(room),
-                Err(error) => self.failure = Some(error),
-            }
+async fn end(writer: &Writer, room: RoomKey, batch: u32) -> (RoomKey, Result<Done, Error>) {
+    let done = match writer.submit(&room, &Actor::system(), EndExpired { batch }).await {
+        Ok(ended) => {
+            let has_more = ended.mutes.max(ended.blocks) >= batch as usize;
+            Ok(Done { ended, purged: 0, has_more })
         }
-        busy
-    }
+        // Its rows go with the rest of the room.
+        Err(Error::RoomNotFound { .. }) => purge::purge(writer.db(), &room, batch.into()).await.map(|purged| Done {
+            ended: Ended::default(),
+            purged,
+            has_more: false,
+        }),
+        Err(error) => Err(error),
+    };
+    (room, done)
+}
 
-    /// Sweeps rooms that somebody is changing: waits for each, but not for long.
-    async fn sweep_busy(&mut self, db: &Db, rooms: Vec<RoomKey>, batch: i64, stop: &CancellationToken) {
-        let sweep = async |room| (timeout(PATIENCE, expiry::sweep(db, &room, batch, true)).await, room);
-        let mut sweeps =
-            pin!(stream::iter(rooms).take_while(|_| ready(!stop.is_cancelled())).map(sweep).buffer_unordered(at_once(db)));
-        let mut deleted = Vec::new();
-        while let Some((swept, room)) = sweeps.next().await {
-            match swept {
-                Ok(Ok(ended)) => self.add(ended.unwrap_or_default()),
-                Ok(Err(Error::RoomNotFound { .. })) => deleted.push(room),
-                Ok(Err(error)) => self.failure = Some(error),
-                Err(_) => self.failure = Some(Error::Unavailable("somebody keeps a room locked".into())),
-            }
+/// Tells what came of a room. Whether there may be more in it.
+fn report(done: Result<Done, Error>) -> bool {
+    match done {
+        Ok(Done { ended, has_more, .. }) => {
+            metrics::counter!("roomward_expired_mutes_total").increment(ended.mutes as u64);
+            metrics::counter!("roomward_expired_blocks_total").increment(ended.blocks as u64);
+            has_more
         }
-        // Their rows go with the rest of them, and must not stand in the way of the others.
-        for room in deleted {
-            match room_deletion::purge(db, &room, batch).await {
-                Ok(rows) => self.purged += rows,
-                Err(error) => self.failure = Some(error),
-            }
+        Err(error) => {
+            tracing::warn!(error = %Causes(&error), "cannot end what has ended in a room; the next look tries again");
+            false
         }
-    }
-
-    fn add(&mut self, ended: Ended) {
-        self.mutes += ended.mutes as u64;
-        self.blocks += ended.blocks as u64;
     }
 }

@@ -7,20 +7,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Sweep;
-use crate::db::Db;
 use crate::error::{Causes, Error};
-use crate::rooms::room_deletion;
+use crate::rooms::store::purge;
 use crate::rooms::user_deletion::{self, Effort};
+use crate::rooms::writer::Writer;
 
 /// How many rooms or users one look finds.
 const FOUND_AT_ONCE: i64 = 100;
 
 /// Looks for work again and again until told to stop.
-pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
+pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
     let mut ticks = tokio::time::interval_at(Instant::now() + settings.every(), settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match pass(&db, settings.batch, &stop).await {
+        match pass(&writer, settings.batch, &stop).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "removed what was deleted"),
             Err(error) => tracing::warn!(
@@ -34,8 +34,8 @@ pub async fn run(db: Db, settings: Sweep, stop: CancellationToken) {
 /// Removes everything that was deleted, and returns how many rows and standings it were. Stops between two batches.
 ///
 /// One room or user that fails does not keep the others from their turn; the first failure is returned at the end.
-pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
-    let mut removed = 0;
+pub async fn pass(writer: &Writer, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
+    let (db, mut removed) = (writer.db(), 0);
     loop {
         let mut failure = None;
         let mut count = |done: Result<u64, Error>| match done {
@@ -46,21 +46,21 @@ pub async fn pass(db: &Db, batch: u32, stop: &CancellationToken) -> Result<u64, 
             }
         };
         let before = removed;
-        let rooms = room_deletion::deleted(db, FOUND_AT_ONCE).await?;
+        let rooms = purge::deleted(db, FOUND_AT_ONCE).await?;
         let users = user_deletion::deleted(db, FOUND_AT_ONCE).await?;
         for user in &users {
             if stop.is_cancelled() {
                 return Ok(removed);
             }
             let effort = Effort { rooms: batch as usize, until: None };
-            removed += count(user_deletion::forget(db, user, &effort).await.map(|rooms| rooms as u64));
+            removed += count(user_deletion::forget(writer, user, &effort).await.map(|rooms| rooms as u64));
         }
         for room in &rooms {
             loop {
                 if stop.is_cancelled() {
                     return Ok(removed);
                 }
-                let rows = count(room_deletion::purge(db, room, batch.into()).await);
+                let rows = count(purge::purge(db, room, batch.into()).await);
                 removed += rows;
                 if rows == 0 {
                     break;

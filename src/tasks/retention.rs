@@ -64,9 +64,9 @@ pub async fn pass(db: &Db, settings: &Settings, unfinished: &mut Unfinished, sto
     let batch = settings.purge.batch.into();
     let terms = Terms { keep: days(settings.events.keep_days), keep_undelivered: days(settings.callbacks.keep_days) };
     let events = events(db, terms, batch, unfinished, stop).await;
-    let deliveries = again(stop, async || retention::forget_deliveries(db, terms.keep_undelivered, batch).await).await;
+    let deliveries = again(stop, || retention::forget_deliveries(db, terms.keep_undelivered, batch)).await;
     let rules = rules(db, batch, stop).await;
-    let answers = again(stop, async || idempotency::forget(db, &settings.idempotency, batch).await).await;
+    let answers = again(stop, || idempotency::forget(db, &settings.idempotency, batch)).await;
     Ok(Removed { events: events?, deliveries: deliveries?, rules: rules?, answers: answers? })
 }
 
@@ -105,13 +105,13 @@ async fn events(db: &Db, terms: Terms, batch: i64, unfinished: &mut Unfinished, 
 async fn rules(db: &Db, batch: i64, stop: &CancellationToken) -> Result<u64, Error> {
     let mut removed = 0;
     for rule in retention::deleted_rules(db, FOUND_AT_ONCE).await? {
-        removed += again(stop, async || retention::forget_rule(db, rule, batch).await).await?;
+        removed += again(stop, || retention::forget_rule(db, rule, batch)).await?;
     }
     Ok(removed)
 }
 
 /// Does batch after batch, until one comes back empty.
-async fn again(stop: &CancellationToken, batch: impl AsyncFn() -> Result<u64, Error>) -> Result<u64, Error> {
+async fn again<F: Future<Output = Result<u64, Error>>>(stop: &CancellationToken, batch: impl Fn() -> F) -> Result<u64, Error> {
     let mut removed = 0;
     for _ in 0..BATCHES {
         if stop.is_cancelled() {

@@ -11,10 +11,11 @@ use reqwest::Method;
 use roomward::auth::{self, Keys, Life, Subject};
 use roomward::config::Settings;
 use roomward::migrations;
+use roomward::rooms::writer::Writer;
 use roomward::server::{Service, Stop};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
 
 pub const SECRET: &str = "the secret of all tests, thirty-two bytes";
@@ -54,6 +55,27 @@ pub fn settings(url: &str) -> Settings {
     settings.callbacks.every_ms = 50;
     settings.callbacks.allow_private_targets = true;
     settings
+}
+
+/// A way to change rooms beside the service.
+pub fn writer(db: &PgPool) -> Writer {
+    Writer::new(Db::new(db.clone()), &Settings::load().expect("settings").writes)
+}
+
+/// Says in every room of an app when the next mute or block ends, after a test has moved some. A room that the test holds is
+/// left out: nothing ends there anyway.
+pub async fn find_next_ends(db: &PgPool, app: i32) {
+    sqlx::query(
+        "update room_counters set next_end = least(
+             timestamptz '2117-01-01 00:00:00+08',
+             (select min(ends_at) from mutes where app = $1 and chatroom = room_counters.chatroom),
+             (select min(ends_at) from blocks where app = $1 and chatroom = room_counters.chatroom))
+         where (app, chatroom) in (select app, chatroom from room_counters where app = $1 for update skip locked)",
+    )
+    .bind(app)
+    .execute(db)
+    .await
+    .expect("ends");
 }
 
 /// A running service; stopped when dropped.
@@ -239,29 +261,64 @@ impl TestApp {
         answer.json()["data"].as_array().expect("a list").iter().map(name).collect()
     }
 
+    /// Locks a room from a session of its own: nobody else changes it until that is over.
+    pub async fn lock_room(&self, room: &str) -> Transaction<'static, Postgres> {
+        let mut locked = self.db.begin().await.expect("a transaction");
+        sqlx::query("select from room_counters where app = $1 and chatroom = $2 for update")
+            .bind(self.app.id)
+            .bind(room)
+            .fetch_one(&mut *locked)
+            .await
+            .expect("a lock");
+        locked
+    }
+
     /// Fails unless every count in the app is the number of rows, no room is overfull, and no list has a stranger.
     pub async fn assert_invariants(&self) {
         let broken: Vec<String> = sqlx::query_scalar(
-            "select id || ' counts ' || member_count || ' of ' || maxusers from chatrooms
-             where app = $1 and deleted_at is null and (member_count > maxusers or member_count <> (
-                 select count(*) from members where (members.app, members.chatroom) = (chatrooms.app, chatrooms.id)))
+            "with rooms as (
+                 select id, maxusers, member_count, admin_count, mute_count, block_count, next_end from chatrooms
+                 left join room_counters on (room_counters.app, room_counters.chatroom) = (chatrooms.app, id)
+                 where chatrooms.app = $1 and deleted_at is null
+             ),
+             widths (level, width) as (values (0::smallint, 9), (1::smallint, 15)),
+             kept as (select chatroom, level, bucket, members::bigint from member_counts where app = $1),
+             counted as (
+                 select chatroom, level, seq >> width, count(*) from members cross join widths where app = $1 group by 1, 2, 3
+             )
+             select id || ' counts ' || counts::text || ' of ' || maxusers || ', has ' || rows::text from (
+                 select id, maxusers, row(member_count, admin_count, mute_count, block_count)::text as counts, row(
+                     (select count(*) from members where app = $1 and members.chatroom = id),
+                     (select count(*) from admins where app = $1 and admins.chatroom = id),
+                     (select count(*) from mutes where app = $1 and mutes.chatroom = id),
+                     (select count(*) from blocks where app = $1 and blocks.chatroom = id)
+                 )::text as rows
+                 from rooms
+             ) compared
+             where counts is distinct from rows
+             union all
+             select id || ' is overfull' from rooms where member_count > maxusers
+             union all
+             select 'stretch ' || wrong::text || ' is not what it counts' from (
+                 (select * from kept except select * from counted) union all (select * from counted except select * from kept)
+             ) wrong
+             join rooms on id = wrong.chatroom
              union all
              select chatroom || ' blocks its member ' || username from members join blocks using (app, chatroom, username) where app = $1
              union all
-             select chatroom || ' knows the stranger ' || username from (
+             select known.chatroom || ' knows the stranger ' || username from (
                  select app, chatroom, username from members union all select app, chatroom, username from admins
                  union all select app, chatroom, username from whitelist union all select app, chatroom, username from blocks
                  union all select app, chatroom, username from mutes
              ) known
-             join chatrooms on (chatrooms.app, chatrooms.id) = (known.app, known.chatroom)
-             where known.app = $1 and chatrooms.deleted_at is null
+             join rooms on id = known.chatroom
+             where known.app = $1
                and not exists (select from users where (users.app, users.username) = (known.app, known.username))
              union all
-             select id || ' counts ' || coalesce(counted, 0) || ' by thousands' from chatrooms
-             left join lateral (
-                 select sum(members) as counted from member_counts where (member_counts.app, member_counts.chatroom) = (chatrooms.app, id)
-             ) counts on true
-             where app = $1 and deleted_at is null and counted is distinct from member_count
+             select id || ' would not see the end of ' || username from rooms
+             join (select chatroom, username, ends_at from mutes where app = $1
+                   union all select chatroom, username, ends_at from blocks where app = $1) ends on ends.chatroom = id
+             where ends_at < next_end
              union all
              select chatroom || ' has too many admins' from admins where app = $1 group by chatroom having count(*) > 99",
         )
@@ -307,9 +364,11 @@ impl TestApp {
              union all
              (select 'listed but not told: ' || listed::text from (select * from listed except select * from told) listed)
              union all
-             select 'numbers of ' || id || ' have gaps' from rooms join chatrooms using (app, id)
-             where last_event <> (select count(*) from events where events.app = $1 and chatroom = id)
-                or last_event <> (select max(n) from events where events.app = $1 and chatroom = id)",
+             select 'numbers of ' || id || ' have gaps' from rooms
+             join room_counters on (room_counters.app, room_counters.chatroom) = (rooms.app, id)
+             where last_event <> (select count(*) from events where events.app = $1 and events.chatroom = id)
+                or last_event <> (select max(n) from events where events.app = $1 and events.chatroom = id)
+                or last_event_at < (select max(happened_at) from events where events.app = $1 and events.chatroom = id)",
         )
         .bind(self.app.id)
         .fetch_all(&self.db)
@@ -412,9 +471,69 @@ pub async fn new_app(db: &PgPool, org: &str, name: &str) -> App {
     apps::create(&Db::new(db.clone()), uuid, org, name, &credentials).await.expect("a database").expect("a new name")
 }
 
+/// Makes rooms by SQL, far faster than the service does, and without events: all with the same people, each with the
+/// number (seq) under which they came; `owner` is one of them. The rooms of one call are made in the same millisecond.
+pub async fn plant_rooms(db: &PgPool, app: i32, ids: &[String], owner: &str, people: &[(i64, String)]) {
+    let (numbers, names): (Vec<i64>, Vec<String>) = people.iter().cloned().unzip();
+    sqlx::query(
+        "with room as (
+             insert into chatrooms (app, id, name, description, owner) select $1, id, 'n', 'd', $3 from unnest($2::text[]) id
+             returning app, id
+         ), counters as (
+             insert into room_counters (app, chatroom, maxusers, member_count) select app, id, 100000, 0 from room
+         )
+         insert into members (app, chatroom, username, seq)
+         select app, id, username, seq from room, unnest($4::text[], $5::bigint[]) people (username, seq)",
+    )
+    .bind(app)
+    .bind(ids)
+    .bind(owner)
+    .bind(names)
+    .bind(numbers)
+    .execute(db)
+    .await
+    .expect("rooms");
+    recount(db, app).await;
+}
+
+/// Counts anew what is on the lists of the rooms of an app, after a test has put rows there by SQL.
+pub async fn recount(db: &PgPool, app: i32) {
+    let mut transaction = db.begin().await.expect("a transaction");
+    for statement in [
+        "select from room_counters where app = $1 order by chatroom for update",
+        "update room_counters set
+             member_count = (select count(*) from members where app = $1 and chatroom = room_counters.chatroom),
+             admin_count = (select count(*) from admins where app = $1 and chatroom = room_counters.chatroom),
+             mute_count = (select count(*) from mutes where app = $1 and chatroom = room_counters.chatroom),
+             block_count = (select count(*) from blocks where app = $1 and chatroom = room_counters.chatroom),
+             last_seq = greatest(
+                 last_seq,
+                 (select max(seq) from members where app = $1 and chatroom = room_counters.chatroom),
+                 (select max(seq) from admins where app = $1 and chatroom = room_counters.chatroom),
+                 (select max(seq) from whitelist where app = $1 and chatroom = room_counters.chatroom),
+                 (select max(seq) from mutes where app = $1 and chatroom = room_counters.chatroom),
+                 (select max(seq) from blocks where app = $1 and chatroom = room_counters.chatroom))
+         where app = $1",
+        "delete from member_counts where app = $1",
+        "insert into member_counts (app, chatroom, level, bucket, members)
+         select app, chatroom, level, seq >> width, count(*)
+         from members cross join (values (0::smallint, 9), (1::smallint, 15)) levels (level, width) where app = $1
+         group by 1, 2, 3, 4",
+    ] {
+        sqlx::query(statement).bind(app).execute(&mut *transaction).await.expect("counted");
+    }
+    transaction.commit().await.expect("committed");
+    find_next_ends(db, app).await;
+}
+
 /// A token of that app, good for an hour.
 pub fn token(app: &App) -> String {
     Keys::new(&[SECRET]).issue(app.uuid, &Subject::Client("test"), Life::Seconds(3600)).expect("a token").text
+}
+
+/// Everybody in a room of that many, as `plant_rooms` takes them: `user1` and on.
+pub fn crowd(count: i64) -> Vec<(i64, String)> {
+    (1..=count).map(|n| (n, format!("user{n}"))).collect()
 }
 
 /// Names that differ, `prefix0` and on.

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, Instance, TestApp, eventually, numbered, settings, shared_database};
+use crate::app::{Answer, Instance, TestApp, crowd, eventually, numbered, plant_rooms, recount, settings, shared_database};
 
 fn lobby() -> Value {
     json!({"name": "lobby", "description": "for all", "owner": "ann"})
@@ -211,7 +211,8 @@ async fn a_deleted_room_is_gone_at_once_and_its_rows_soon() {
     assert_eq!(app.get(&format!("/chatrooms/{room}")).await.status, 404);
     eventually("its rows are gone", || async {
         let rows: i64 = sqlx::query_scalar(
-            "select (select count(*) from members where app = $1) + (select count(*) from chatrooms where app = $1)",
+            "select (select count(*) from members where app = $1) + (select count(*) from chatrooms where app = $1)
+                  + (select count(*) from room_counters where app = $1) + (select count(*) from member_counts where app = $1)",
         )
         .bind(app.app.id)
         .fetch_one(&app.db)
@@ -229,24 +230,16 @@ async fn a_large_deleted_room_goes_batch_by_batch_while_its_id_is_used_again() {
     let instance = Instance::start(slow);
     let app = TestApp::on(instance.address, shared_database()).await;
     app.users(&["ann"]).await;
+    plant_rooms(&app.db, app.app.id, &["large".into()], "user1", &crowd(8000)).await;
     sqlx::query(
-        "with room as (
-             insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
-             values ($1, 'large', 'n', 'd', 'user1', 10000, 8000, 8000) returning app, id
-         ), muted as (
-             insert into mutes (app, chatroom, username, seq, ends_at)
-             select app, id, 'user' || n, 8000 + n, now() + interval '1 hour' from room, generate_series(1, 100) n
-         )
-         , counts as (
-             insert into member_counts (app, chatroom, thousand, members)
-             select app, id, n / 1000, count(*) from room, generate_series(1, 8000) n group by 1, 2, 3
-         )
-         insert into members (app, chatroom, username, seq) select app, id, 'user' || n, n from room, generate_series(1, 8000) n",
+        "insert into mutes (app, chatroom, username, seq, ends_at)
+         select $1, 'large', 'user' || n, 8000 + n, now() + interval '1 hour' from generate_series(1, 100) n",
     )
     .bind(app.app.id)
     .execute(&app.db)
     .await
-    .expect("a room");
+    .expect("mutes");
+    recount(&app.db, app.app.id).await;
     assert_eq!(app.delete("/chatrooms/large").await.status, 200);
     eventually("the id is free", || async {
         let answer = app.post_json("/chatrooms", with("roomid", json!("large"))).await;
@@ -396,18 +389,7 @@ async fn rooms_are_listed_the_newest_first_by_cursor_and_by_number() {
 async fn rooms_made_in_the_same_millisecond_are_each_listed_once() {
     let app = TestApp::new().await;
     app.users(&["ann"]).await;
-    sqlx::query(
-        "with room as (
-             insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
-             select $1, 'same' || n, 'n', 'd', 'ann', 10, 1, 1 from generate_series(1, 25) n returning app, id
-         )
-         , counts as (insert into member_counts (app, chatroom, thousand, members) select app, id, 0, 1 from room)
-         insert into members (app, chatroom, username, seq) select app, id, 'ann', 1 from room",
-    )
-    .bind(app.app.id)
-    .execute(&app.db)
-    .await
-    .expect("rooms");
+    plant_rooms(&app.db, app.app.id, &numbered("same", 25), "ann", &[(1, "ann".into())]).await;
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = app.get(&format!("/chatrooms?limit=7{cursor}")).await.json();

@@ -28,7 +28,7 @@ fn err(output: &Output) -> String {
 async fn migrations_are_applied_once_also_by_instances_that_start_together() {
     let url = new_database().await;
     let status = roomward(&url, &["migrate", "--status"], &[]);
-    assert!(!status.status.success() && out(&status).contains("V1__chatrooms  missing"), "{}", out(&status));
+    assert!(!status.status.success() && out(&status).contains("V1__rooms  missing"), "{}", out(&status));
     let together: Vec<_> = (0..3)
         .map(|_| {
             let url = url.clone();
@@ -37,7 +37,7 @@ async fn migrations_are_applied_once_also_by_instances_that_start_together() {
         .collect();
     let outputs: Vec<Output> = together.into_iter().map(|thread| thread.join().expect("no panic")).collect();
     assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}");
-    assert_eq!(outputs.iter().filter(|output| out(output).contains("applied V1__chatrooms")).count(), 1);
+    assert_eq!(outputs.iter().filter(|output| out(output).contains("applied V1__rooms")).count(), 1);
     assert!(roomward(&url, &["migrate", "--status"], &[]).status.success());
 }
 

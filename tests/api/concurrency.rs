@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::app::{Instance, TestApp, eventually, numbered, settings, shared_database};
+use crate::app::{Instance, TestApp, crowd, eventually, numbered, plant_rooms, settings, shared_database};
 
 /// The same app through two instances.
 async fn two_instances() -> (Instance, [Arc<TestApp>; 2]) {
@@ -171,13 +171,7 @@ async fn the_call_of_a_client_that_has_hung_up_is_not_made() {
     let names = numbered("user", 12);
     app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     app.users(&["dan"]).await;
-    let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
-        .bind(app.app.id)
-        .bind(&room)
-        .fetch_one(&mut *busy)
-        .await
-        .expect("a lock");
+    let busy = app.lock_room(&room).await;
     // Some of them wait for the lock, some for their turn, and all hang up.
     let mut calls = JoinSet::new();
     for name in names {
@@ -201,13 +195,7 @@ async fn a_client_that_hangs_up_in_mid_call_leaves_no_lock_and_no_half_change() 
     let app = TestApp::new().await;
     let room = app.room_with("ann", &[]).await;
     app.users(&["bob", "cid"]).await;
-    let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
-        .bind(app.app.id)
-        .bind(&room)
-        .fetch_one(&mut *busy)
-        .await
-        .expect("a lock");
+    let busy = app.lock_room(&room).await;
     // They all wait for the lock, and all hang up.
     let mut calls = JoinSet::new();
     for _ in 0..4 {
@@ -457,13 +445,7 @@ async fn a_room_that_everybody_waits_for_does_not_hold_up_the_others() {
     let names = numbered("user", 30);
     app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let other_room = app.room("ann", &[]).await;
-    let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
-        .bind(app.app.id)
-        .bind(&busy_room)
-        .fetch_one(&mut *busy)
-        .await
-        .expect("a lock");
+    let busy = app.lock_room(&busy_room).await;
     let mut rush = JoinSet::new();
     for name in names.clone() {
         let (app, room) = (app.clone(), busy_room.clone());
@@ -488,25 +470,14 @@ async fn changing_a_large_room_among_small_ones_reads_only_what_it_names() {
     generic.limits.members_per_room = 100_000;
     let instance = Instance::start(generic);
     let app = TestApp::on(instance.address, &url).await;
-    sqlx::raw_sql(
-        "insert into users (app, username) select 1, 'user' || n from generate_series(1, 20000) n;
-         with room as (
-             insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
-             select 1, 'small' || n, 'n', 'd', 'user1', 10, 3, 3 from generate_series(1, 5000) n
-             union all select 1, 'large', 'n', 'd', 'user1', 100000, 20000, 20000
-             returning app, id
-         ), present as (
-             select app, id, n from room, generate_series(1, case id when 'large' then 20000 else 3 end) n
-         ), counts as (
-             insert into member_counts (app, chatroom, thousand, members)
-             select app, id, n / 1000, count(*) from present group by 1, 2, 3
-         )
-         insert into members (app, chatroom, username, seq) select app, id, 'user' || n, n from present;
-         analyze",
-    )
-    .execute(&app.db)
-    .await
-    .expect("rooms");
+    sqlx::query("insert into users (app, username) select $1, 'user' || n from generate_series(1, 20000) n")
+        .bind(app.app.id)
+        .execute(&app.db)
+        .await
+        .expect("users");
+    plant_rooms(&app.db, app.app.id, &numbered("small", 5000), "user1", &crowd(3)).await;
+    plant_rooms(&app.db, app.app.id, &["large".into()], "user1", &crowd(20_000)).await;
+    sqlx::query("analyze").execute(&app.db).await.expect("figures");
     let reads = async || -> (i64, i64) {
         sqlx::query_as(
             "select n_tup_del, (select sum(idx_tup_read)::bigint from pg_stat_user_indexes where relname = 'members')

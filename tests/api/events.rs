@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::ConnectOptions as _;
 use tokio::task::JoinSet;
 
-use crate::app::{Answer, Instance, TestApp, eventually, new_database, numbered, settings, shared_database};
+use crate::app::{Answer, Instance, TestApp, eventually, find_next_ends, new_database, numbered, settings, shared_database};
 
 const PERMANENT: i64 = 4_638_873_600_000;
 
@@ -72,6 +72,7 @@ async fn mute(app: &TestApp, room: &str, users: &[&str], duration: i64) -> Value
 async fn age(app: &TestApp, list: &str, room: &str) {
     let statement = format!("update {list} set ends_at = now() - interval '1 s' where app = $1 and chatroom = $2");
     sqlx::query(sqlx::AssertSqlSafe(statement)).bind(app.app.id).bind(room).execute(&app.db).await.expect("aged");
+    find_next_ends(&app.db, app.app.id).await;
 }
 
 #[tokio::test]
@@ -265,7 +266,7 @@ async fn the_end_of_a_mute_is_an_event_exactly_once_on_any_number_of_instances()
 }
 
 #[tokio::test]
-async fn a_change_that_meets_an_ended_mute_or_block_tells_its_end_first() {
+async fn a_change_takes_what_has_ended_along_and_tells_of_it_first() {
     let (_instance, app) = without_expiry().await;
     let room = app.room_with("ann", &["bob", "cid", "dan"]).await;
     let at = |path: &str| format!("/chatrooms/{room}{path}");
@@ -281,15 +282,7 @@ async fn a_change_that_meets_an_ended_mute_or_block_tells_its_end_first() {
     let told = of_room(&app, &room).await.split_off(before);
     assert_eq!(
         kinds(&told),
-        [
-            "5 MUTE/EXPIRE cid",
-            "6 MUTE/EXPIRE bob",
-            "7 MUTE/ADD bob",
-            "8 BLOCK/EXPIRE dan",
-            "9 JOIN/DIRECT dan",
-            "10 LEAVE/KICK dan",
-            "11 MUTE/EXPIRE dan"
-        ]
+        ["5 MUTE/EXPIRE bob,cid,dan", "6 BLOCK/EXPIRE dan", "7 MUTE/ADD bob", "8 JOIN/DIRECT dan", "9 LEAVE/KICK dan"]
     );
     assert_eq!(told[2]["before"], json!({}), "the new mute is none that was moved");
     app.assert_invariants().await;
@@ -309,19 +302,37 @@ async fn a_deleted_room_tells_what_had_ended_who_was_in_it_and_by_whom_and_a_new
     let request = acting(app.request(Method::DELETE, "/chatrooms/lobby"), "mo", "over");
     assert_eq!(app.send(request).await.status, 200);
     app.get("/chatrooms/lobby/events").await.fails_room("lobby");
-    let told = of_app(&app, 8).await.split_off(5);
+    let told = of_app(&app, 8).await.split_off(4);
     let by = |n: i64, kind: &str| json!({"chatroom": "lobby", "n": n, "kind": kind, "actor": "mo", "reason": "over"});
     let mut leave = by(7, "LEAVE/DELETE");
     leave["users"] = json!(["bob", "cid", "ann"]);
     leave["before"] = json!({"cid": ["admin"], "ann": ["whitelist"]});
-    assert_eq!(kinds(&told), ["6 MUTE/EXPIRE bob", "7 LEAVE/DELETE bob,cid,ann", "8 DELETE"]);
-    assert_eq!(told[1..], [leave, by(8, "DELETE")]);
+    assert_eq!(kinds(&told), ["5 MUTE/EXPIRE bob", "6 MUTE/ADD cid", "7 LEAVE/DELETE bob,cid,ann", "8 DELETE"]);
+    assert_eq!(told[2..], [leave, by(8, "DELETE")]);
 
     app.post_json("/chatrooms", create).await;
     let again = of_room(&app, "lobby").await;
     assert_eq!(kinds(&again)[8..], ["9 CREATE ann,bob,cid"]);
     let retired: i64 = sqlx::query_scalar("select count(*) from retired_rooms").fetch_one(&app.db).await.expect("a row");
     assert_eq!(retired, 0);
+}
+
+#[tokio::test]
+async fn what_had_ended_in_a_deleted_room_and_was_not_told_is_told_when_its_rows_go() {
+    let (_instance, app) = without_expiry().await;
+    let names = numbered("user", 25);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let room = app.room_with("ann", &names).await;
+    mute(&app, &room, &names, 60_000).await;
+    age(&app, "mutes", &room).await;
+    assert_eq!(app.delete(&format!("/chatrooms/{room}")).await.status, 200);
+    let told = of_app(&app, 6).await;
+    let ended: Vec<usize> = told
+        .iter()
+        .filter(|event| event["kind"] == "MUTE/EXPIRE")
+        .map(|event| event["users"].as_array().expect("users").len())
+        .collect();
+    assert_eq!(ended, [20, 5], "some with the deletion, the rest behind it");
 }
 
 #[tokio::test]
@@ -529,7 +540,7 @@ async fn a_database_that_was_restored_elsewhere_counts_on_from_its_events() {
     let (_instance, app) = without_expiry().await;
     let room = app.room_with("ann", &["bob"]).await;
     // Another cluster has not come so far yet.
-    for table in ["events set xact = xact", "chatrooms set last_xact = last_xact"] {
+    for table in ["events set xact = xact", "room_counters set last_xact = last_xact"] {
         let statement = format!("update {table} + 1000000000");
         sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&app.db).await.expect("restored");
     }
@@ -578,8 +589,7 @@ async fn a_mute_that_ends_while_the_deletion_of_its_room_waits_has_ended_by_itse
     let (_instance, app) = without_expiry().await;
     let room = app.room_with("ann", &["bob"]).await;
     mute(&app, &room, &["bob"], 200).await;
-    let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from chatrooms where id = $1 for update").bind(&room).fetch_one(&mut *busy).await.expect("a lock");
+    let busy = app.lock_room(&room).await;
     let path = format!("/chatrooms/{room}");
     let (deleted, ()) = tokio::join!(app.delete(&path), async {
         let speaks = async || app.get(&format!("/chatrooms/{room}/users/bob/speak")).await.json()["data"]["allowed"] == true;
@@ -607,7 +617,11 @@ async fn a_kind_is_found_however_many_others_lie_between() {
     .execute(&app.db)
     .await
     .expect("written");
-    sqlx::query("update chatrooms set last_event = 25000 where id = $1").bind(&room).execute(&app.db).await.expect("counted");
+    sqlx::query("update room_counters set last_event = 25000 where chatroom = $1")
+        .bind(&room)
+        .execute(&app.db)
+        .await
+        .expect("counted");
     // What is found, and where to go on.
     let read = async |query: &str| {
         let answer = app.get(&format!("/chatrooms/{room}/events?kind={query}")).await;

@@ -9,7 +9,6 @@ use roomward::idempotency::{Answer as Kept, Keyed, Turn, turn};
 use roomward::migrations;
 use roomward::names::RoomKey;
 use serde_json::json;
-use sqlx::{Postgres, Transaction};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -71,18 +70,6 @@ async fn age(app: &TestApp, by: &str) {
         .execute(&app.db)
         .await
         .expect("aged");
-}
-
-/// Keeps everybody else from changing the room.
-async fn hold(app: &TestApp, room: &str) -> Transaction<'static, Postgres> {
-    let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
-        .bind(app.app.id)
-        .bind(room)
-        .fetch_one(&mut *busy)
-        .await
-        .expect("a lock");
-    busy
 }
 
 async fn is_under_way(app: &TestApp) {
@@ -214,7 +201,7 @@ async fn what_may_end_better_the_next_time_is_not_kept() {
     app.users(&["bob"]).await;
     let path = format!("/chatrooms/{room}/users/bob");
 
-    let busy = hold(&app, &room).await;
+    let busy = app.lock_room(&room).await;
     let answer = post(&app, "k", &path, "").await.answer();
     answer.fails(503, "service_unavailable", "ServiceUnavailableException", "Service Unavailable");
     busy.rollback().await.expect("unlocked");
@@ -374,7 +361,7 @@ async fn a_client_that_hangs_up_finds_the_answer_when_it_comes_again() {
     let room = app.room_with("ann", &[]).await;
     app.users(&["bob"]).await;
     let path = format!("/chatrooms/{room}/users/bob");
-    let busy = hold(&app, &room).await;
+    let busy = app.lock_room(&room).await;
     let mut connection = TcpStream::connect(app.address).await.expect("connected");
     // Not a mere end of what it has to say: the service notices at once.
     connection.set_zero_linger().expect("to be reset");
@@ -403,7 +390,7 @@ async fn a_call_that_takes_too_long_is_made_all_the_same() {
     let room = calm.room_with("ann", &[]).await;
     calm.users(&["bob"]).await;
     let path = format!("/chatrooms/{room}/users/bob");
-    let busy = hold(&app, &room).await;
+    let busy = app.lock_room(&room).await;
     assert_eq!(post(&app, "k", &path, "").await.status, 503);
     assert_eq!(post(&app, "k", &path, "").await.status, 503, "it is still under way");
     busy.rollback().await.expect("unlocked");
@@ -423,7 +410,7 @@ async fn a_call_that_outlives_its_claim_is_undone_before_another_is_made() {
     let room = app.room_with("ann", &[]).await;
     app.users(&["bob"]).await;
     let path = format!("/chatrooms/{room}/users/bob");
-    let busy = hold(&app, &room).await;
+    let busy = app.lock_room(&room).await;
     let started = Instant::now();
     let answer = post(&app, "k", &path, "").await.answer();
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
@@ -443,7 +430,7 @@ async fn a_call_that_is_under_way_is_waited_for_but_not_for_ever() {
     let room = app.room_with("ann", &[]).await;
     app.users(&["bob"]).await;
     let path = format!("/chatrooms/{room}/users/bob");
-    let busy = hold(&app, &room).await;
+    let busy = app.lock_room(&room).await;
     let release = async {
         is_under_way(&app).await;
         let started = Instant::now();

@@ -159,20 +159,14 @@ async fn a_stop_lets_requests_in_flight_finish_and_does_not_wait_for_idle_connec
     let room = app.room_with("ann", &[]).await;
     app.users(&["bob"]).await;
     let _idle = TcpStream::connect(instance.address).expect("connected");
-    let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
-        .bind(app.app.id)
-        .bind(&room)
-        .fetch_one(&mut *busy)
-        .await
-        .expect("a lock");
+    let busy = app.lock_room(&room).await;
 
     let adding = tokio::spawn(app.request(Method::POST, &format!("/chatrooms/{room}/users/bob")).send());
     // The request is in flight once its backend waits for the lock.
     eventually("the call waits for the lock", || async {
         sqlx::query_scalar(
             "select exists (select from pg_stat_activity
-             where wait_event_type = 'Lock' and datname = current_database() and query like '%from chatrooms where app%')",
+             where wait_event_type = 'Lock' and datname = current_database() and query like '%join room_counters%')",
         )
         .fetch_one(&app.db)
         .await

@@ -10,7 +10,7 @@ use roomward::migrations;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::app::{Instance, TestApp, eventually, numbered, settings};
+use crate::app::{Instance, TestApp, eventually, numbered, settings, writer};
 
 /// A PostgreSQL of its own, which a test may kill.
 struct Cluster(PathBuf);
@@ -132,13 +132,7 @@ async fn a_call_that_takes_too_long_is_answered_with_503_and_undone() {
     let app = calm.through(instance.address);
     let room = calm.room_with("ann", &[]).await;
     calm.users(&["bob"]).await;
-    let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
-        .bind(app.app.id)
-        .bind(&room)
-        .fetch_one(&mut *busy)
-        .await
-        .expect("a lock");
+    let busy = app.lock_room(&room).await;
     let answer = app.post(&format!("/chatrooms/{room}/users/bob")).await;
     answer.fails(503, "service_unavailable", "ServiceUnavailableException", "Service Unavailable");
     busy.rollback().await.expect("unlocked");
@@ -157,12 +151,14 @@ async fn no_acknowledged_change_is_lost_to_a_transaction_that_somebody_has_dropp
         .connect(crate::app::shared_database())
         .await
         .expect("the database");
-    let db = roomward::db::Db::new(pool);
+    let writer = writer(&pool);
+    let db = writer.db().clone();
     let key = roomward::names::RoomKey::new(app.app.id, &*room);
     let bob = roomward::names::Names::new(["bob"]);
     let actor = roomward::events::log::Actor::client();
     for round in 0..300_u64 {
-        let mute = roomward::rooms::mutes::mute(&db, &key, &actor, &bob, 60_000, 0);
+        let mute = roomward::rooms::mutes::Mute { names: bob.clone(), duration_ms: 60_000, limit: 0 };
+        let mute = writer.submit(&key, &actor, mute);
         let _ = tokio::time::timeout(Duration::from_micros(round * 7 % 2000), mute).await;
         let registration =
             roomward::accounts::users::Registration { username: format!("user{round}"), password_hash: None, nickname: None };

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, numbered};
+use crate::app::{TestApp, find_next_ends, numbered};
 
 async fn layer(app: &TestApp, room: &str, user: &str) -> Value {
     let answer = app.get(&format!("/chatrooms/{room}/users/{user}/speak")).await.json();
@@ -65,14 +65,9 @@ async fn a_mute_that_has_ended_silences_nobody() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
     app.post_json(&format!("/chatrooms/{room}/mute"), json!({"usernames": ["bob"], "mute_duration": 60_000})).await;
-    let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
-        .bind(app.app.id)
-        .bind(&room)
-        .fetch_one(&mut *busy)
-        .await
-        .expect("a lock");
+    let busy = app.lock_room(&room).await;
     sqlx::query("update mutes set ends_at = now() where app = $1").bind(app.app.id).execute(&app.db).await.expect("aged");
+    find_next_ends(&app.db, app.app.id).await;
     assert_eq!(layer(&app, &room, "bob").await, "member");
     busy.rollback().await.expect("unlocked");
 }

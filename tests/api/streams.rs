@@ -257,7 +257,7 @@ async fn a_reader_that_is_too_far_behind_is_closed_and_nobody_waits_for_it() {
     .execute(&app.db)
     .await
     .expect("written");
-    sqlx::query("update chatrooms set last_event = 5001 where app = $1 and id = $2")
+    sqlx::query("update room_counters set last_event = 5001 where app = $1 and chatroom = $2")
         .bind(app.app.id)
         .bind(&room)
         .execute(&app.db)

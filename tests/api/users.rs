@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::app::{TestApp, eventually, numbered};
+use crate::app::{TestApp, eventually, numbered, plant_rooms, recount, writer};
 
 #[tokio::test]
 async fn registering_one_user_answers_the_entity() {
@@ -132,6 +132,7 @@ async fn a_deleted_user_is_gone_from_every_room_and_takes_owned_rooms_along() {
     ] {
         sqlx::query(insert).bind(app.app.id).bind(&other).execute(&app.db).await.expect("inserted");
     }
+    recount(&app.db, app.app.id).await;
     let uuid = app.get("/users/bob").await.json()["entities"][0]["uuid"].as_str().expect("a uuid").to_owned();
     app.delete("/users/Bob").await.is(&format!(
         r#"{{"action":"delete","application":"APP","path":"/users","uri":"BASE/users/Bob","entities":[{{"uuid":"{uuid}","type":"user","created":T,"modified":T,"username":"bob","activated":true}}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#
@@ -159,13 +160,7 @@ async fn a_name_stays_reserved_until_the_last_room_has_forgotten_its_user() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
     // Half deleted, as if the service had died between the mark and the rooms; the room is busy as well.
-    let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from chatrooms where app = $1 and id = $2 for update")
-        .bind(app.app.id)
-        .bind(&room)
-        .fetch_one(&mut *busy)
-        .await
-        .expect("a lock");
+    let busy = app.lock_room(&room).await;
     sqlx::query("update users set deleted_at = now() where app = $1 and username = 'bob'")
         .bind(app.app.id)
         .execute(&app.db)
@@ -187,19 +182,7 @@ async fn a_name_stays_reserved_until_the_last_room_has_forgotten_its_user() {
 async fn a_user_in_more_rooms_than_one_deletion_cleans_is_forgotten_in_the_background() {
     let app = TestApp::new().await;
     app.users(&["ann", "bob"]).await;
-    sqlx::query(
-        "with room as (
-             insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
-             select $1, 'many' || n, 'n', 'd', 'ann', 10, 2, 2 from generate_series(1, 1200) n returning app, id
-         )
-         , counts as (insert into member_counts (app, chatroom, thousand, members) select app, id, 0, 2 from room)
-         insert into members (app, chatroom, username, seq)
-         select app, id, username, seq from room, (values ('ann', 1), ('bob', 2)) people (username, seq)",
-    )
-    .bind(app.app.id)
-    .execute(&app.db)
-    .await
-    .expect("rooms");
+    plant_rooms(&app.db, app.app.id, &numbered("many", 1200), "ann", &[(1, "ann".into()), (2, "bob".into())]).await;
     let answer = tokio::time::timeout(Duration::from_secs(30), app.delete("/users/bob")).await.expect("in time");
     assert_eq!(answer.status, 200);
     eventually("nobody knows the user", || async {
@@ -375,7 +358,7 @@ async fn whoever_is_given_a_name_again_keeps_what_is_theirs() {
     let owned = app.room("bob", &[]).await;
     for user in &deleted {
         let effort = Effort { rooms: 1000, until: None };
-        user_deletion::forget(&Db::new(app.db.clone()), user, &effort).await.expect("nothing to do");
+        user_deletion::forget(&writer(&app.db), user, &effort).await.expect("nothing to do");
     }
     assert_eq!(app.members(&room).await, ["ann", "bob"]);
     assert_eq!(app.members(&owned).await, ["bob"]);
@@ -392,25 +375,14 @@ async fn no_name_is_free_while_a_room_knows_its_user_though_another_took_all_the
     let instance = crate::app::Instance::start(alone);
     let app = TestApp::on(instance.address, &url).await;
     app.users(&["a1", "a2", "zoe"]).await;
-    sqlx::query(
-        "with room as (
-             insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
-             select $1, 'many' || n, 'n', 'd', 'zoe', 10, 2, 2 from generate_series(1, 1100) n returning app, id
-         ), counts as (insert into member_counts (app, chatroom, thousand, members) select app, id, 0, 2 from room)
-         insert into members (app, chatroom, username, seq)
-         select app, id, username, seq from room, (values ('zoe', 1), ('a1', 2)) people (username, seq)",
-    )
-    .bind(app.app.id)
-    .execute(&app.db)
-    .await
-    .expect("rooms");
+    plant_rooms(&app.db, app.app.id, &numbered("many", 1100), "zoe", &[(1, "zoe".into()), (2, "a1".into())]).await;
     let room = app.room("zoe", &["a2"]).await;
     let deleted = app.delete("/users?limit=2").await.json();
     assert_eq!(deleted["entities"].as_array().map(Vec::len), Some(2));
     let taken = app.post_json("/users", json!({"username": "a2", "password": "x"})).await;
     assert_eq!(taken.status, 400, "the name is not free: {}", taken.text);
     let stop = tokio_util::sync::CancellationToken::new();
-    roomward::tasks::purge::pass(&Db::new(app.db.clone()), 5000, &stop).await.expect("removed");
+    roomward::tasks::purge::pass(&writer(&app.db), 5000, &stop).await.expect("removed");
     app.users(&["a1", "a2"]).await;
     assert_eq!(app.members(&room).await, ["zoe"]);
     let joined = app.get("/users/a2/joined_chatrooms").await;

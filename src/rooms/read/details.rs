@@ -51,14 +51,18 @@ pub async fn details(db: &Db, app: i32, ids: &[RoomKey], affiliations: u32) -> R
                    order by seq limit greatest(space - 1, 0)
                ) as "members!: NameList"
         from (
-            select found.*, place, $3 - coalesce(
+            select found.*, maxusers, member_count, place, $3 - coalesce(
                        sum(member_count) over (order by place rows between unbounded preceding and 1 preceding), 0
                    ) as space
             from unnest($2::text[]) with ordinality wanted (wanted_id, place)
             cross join lateral (
-                select id, name, description, custom, owner, maxusers, member_count, mute_all, created_at from chatrooms
+                select id, name, description, custom, owner, mute_all, created_at from chatrooms
                 where app = $1 and id = wanted_id and deleted_at is null limit 1
             ) found
+            cross join lateral (
+                select maxusers, member_count from room_counters
+                where room_counters.app = $1 and room_counters.chatroom = found.id limit 1
+            ) counted
         ) room
         order by place
         "#,
@@ -91,6 +95,10 @@ pub async fn list(db: &Db, app: i32, after: Option<(OffsetDateTime, String)>, si
     Ok(sqlx::query_as!(
         Summary,
         "select id, name, owner, member_count, created_at from chatrooms
+         cross join lateral (
+             select member_count from room_counters
+             where room_counters.app = chatrooms.app and room_counters.chatroom = chatrooms.id limit 1
+         ) counters
          where app = $1 and deleted_at is null and (created_at, id) < ($2, $3)
          order by created_at desc, id desc limit $4",
         app,
@@ -107,6 +115,10 @@ pub async fn list_by_number(db: &Db, app: i32, skip: i64, size: i64) -> Result<V
     Ok(sqlx::query_as!(
         Summary,
         "select id, name, owner, member_count, created_at from chatrooms
+         cross join lateral (
+             select member_count from room_counters
+             where room_counters.app = chatrooms.app and room_counters.chatroom = chatrooms.id limit 1
+         ) counters
          where app = $1 and id = any(array(
              select id from chatrooms where app = $1 and deleted_at is null
              order by created_at desc, id desc offset $2 limit $3

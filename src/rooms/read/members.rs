@@ -38,33 +38,44 @@ async fn first_page(db: &Db, key: &RoomKey, size: i64) -> Result<Option<Page>, E
     Ok(row.map(|row| Page { owner: Some(row.owner).filter(|_| size > 0), members: row.members }))
 }
 
-/// A page without the owner: `skip` others come before it. The counts tell in which thousand of seq it begins, so that
-/// no more than a thousand rows are passed over.
+/// A page without the owner: `skip` others come before it. The counts tell in which stretch of seq it begins, the wide
+/// ones first and then the narrow ones in that one, so that fewer than 512 rows are passed over.
 async fn later_page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Option<Page>, Error> {
     let members = sqlx::query_scalar!(
         r#"
         select array(
             select username from members
-            where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
-              and seq >= start.seq
-            order by seq offset start.skip limit $4
+            where members.app = chatrooms.app and members.chatroom = chatrooms.id and seq <> owners.seq
+              and seq >= narrow.bucket << 9
+            order by seq offset narrow.skip limit $4
         ) as "members!: NameList"
         from chatrooms
         cross join lateral (
-            select thousand * 1000 as seq, $3 - before as skip
+            select seq from members where members.app = $1 and members.chatroom = $2 and username = owner limit 1
+        ) owners
+        cross join lateral (
+            select max(bucket) as bucket, $3 - max(before) as skip
             from (
-                select thousand, sum(others) over (order by thousand) - others as before
+                select bucket, sum(others) over (order by bucket rows unbounded preceding) - others as before
                 from (
-                    select member_counts.thousand, members - (member_counts.thousand = owners.thousand)::integer as others
-                    from member_counts, (
-                        select seq / 1000 as thousand from members
-                        where members.app = $1 and members.chatroom = $2 and username = owner
-                    ) owners
-                    where member_counts.app = $1 and member_counts.chatroom = $2
+                    select bucket, members - (bucket = owners.seq >> 15)::integer as others from member_counts
+                    where member_counts.app = $1 and member_counts.chatroom = $2 and level = 1
                 ) counted
             ) running
-            where before <= $3 order by thousand desc limit 1
-        ) start
+            where before <= $3
+        ) wide
+        cross join lateral (
+            select max(bucket) as bucket, wide.skip - max(before) as skip
+            from (
+                select bucket, sum(others) over (order by bucket rows unbounded preceding) - others as before
+                from (
+                    select bucket, members - (bucket = owners.seq >> 9)::integer as others from member_counts
+                    where member_counts.app = $1 and member_counts.chatroom = $2 and level = 0
+                      and bucket >= wide.bucket << 6 and bucket < (wide.bucket + 1) << 6
+                ) counted
+            ) running
+            where before <= wide.skip
+        ) narrow
         where app = $1 and id = $2 and deleted_at is null
         "#,
         key.app,

@@ -5,6 +5,7 @@ pub mod announcement;
 pub mod attributes;
 pub mod blocks;
 pub mod details;
+pub mod due;
 pub mod members;
 pub mod mutes;
 pub mod speech;

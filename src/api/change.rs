@@ -1,0 +1,119 @@
+//! A call that changes a room: submits its operation, and writes the answer.
+//!
+//! A call with an `Idempotency-Key` has its answer written in the transaction that makes the change, so that whoever repeats
+//! it finds both or neither. The operation's outcome is turned into the answer by the same words in either case.
+
+use std::time::{Duration, Instant};
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::ContentType;
+use actix_web::{HttpMessage as _, HttpResponse};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::call::Call;
+use super::paging::Params;
+use super::reply;
+use crate::error::Error;
+use crate::idempotency::{Answer, Claim};
+use crate::rooms::operation::Operation;
+
+/// What an answer says besides its data: all that is left of a call when its change is made.
+pub struct Head {
+    pub(super) action: String,
+    pub(super) application: Uuid,
+    pub(super) params: Params,
+    pub(super) uri: String,
+    pub(super) organization: String,
+    pub(super) application_name: String,
+    started: Instant,
+}
+
+impl Head {
+    pub(super) fn of(call: &Call) -> Self {
+        Self {
+            action: call.action(),
+            application: call.app.uuid,
+            params: call.params(),
+            uri: call.uri(),
+            organization: call.app.org.clone(),
+            application_name: call.app.name.clone(),
+            started: call.started(),
+        }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// Where a path names one user or several: an object for the one, an array for several.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum OneOrAll<T> {
+    One(Option<T>),
+    All(Vec<T>),
+}
+
+impl<T> OneOrAll<T> {
+    /// The results as they are asked for.
+    pub fn of(results: Vec<T>, are_several: bool) -> Self {
+        if are_several { Self::All(results) } else { Self::One(results.into_iter().next()) }
+    }
+}
+
+impl Call {
+    /// Makes a change of the room, and answers in the usual envelope with what `data` makes of the outcome.
+    pub async fn change<O: Operation, D: Serialize>(
+        self,
+        operation: O,
+        data: impl Fn(O::Outcome) -> Result<D, Error> + Send + 'static,
+    ) -> Result<HttpResponse, Error> {
+        let write = move |head: &Head, outcome| reply::write_envelope(head, data(outcome)?);
+        self.change_and_write(operation, write).await
+    }
+
+    /// The same with another action than the HTTP method.
+    pub async fn change_as<O: Operation, D: Serialize>(
+        self,
+        action: &'static str,
+        operation: O,
+        data: impl Fn(O::Outcome) -> Result<D, Error> + Send + 'static,
+    ) -> Result<HttpResponse, Error> {
+        let mut head = Head::of(&self);
+        action.clone_into(&mut head.action);
+        self.submit(head, operation, move |head: &Head, outcome| reply::write_envelope(head, data(outcome)?)).await
+    }
+
+    /// The same in words of the call's own.
+    pub async fn change_and_write<O: Operation>(
+        self,
+        operation: O,
+        write: impl Fn(&Head, O::Outcome) -> Result<Vec<u8>, Error> + Send + 'static,
+    ) -> Result<HttpResponse, Error> {
+        let head = Head::of(&self);
+        self.submit(head, operation, write).await
+    }
+
+    async fn submit<O: Operation>(
+        self,
+        head: Head,
+        operation: O,
+        write: impl Fn(&Head, O::Outcome) -> Result<Vec<u8>, Error> + Send + 'static,
+    ) -> Result<HttpResponse, Error> {
+        let (room, actor, writer) = (self.room(), self.actor()?, &self.state.writer);
+        let claim = self.http().extensions_mut().remove::<Claim>();
+        let answer = match claim {
+            None => Answer { status: 200, body: write(&head, writer.submit(&room, &actor, operation).await?)? },
+            Some(claim) => {
+                let answer = move |outcome: Result<O::Outcome, Error>| match outcome.and_then(|outcome| write(&head, outcome)) {
+                    Ok(body) => Answer { status: 200, body },
+                    Err(error) => reply::write_failure(&error, head.elapsed()),
+                };
+                writer.submit_once(&room, &actor, operation, claim, answer).await?
+            }
+        };
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Ok(HttpResponse::build(status).insert_header(ContentType::json()).body(answer.body))
+    }
+}

@@ -1,0 +1,148 @@
+//! What waits to be made, room by room. A room that was taken is nobody else's until it is released, so that no two lanes
+//! meet in one.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::job::Job;
+use crate::config::Writes;
+use crate::error::Error;
+use crate::names::RoomKey;
+
+/// What is made together, in the order of rooms, which is the order of their locks.
+pub(super) type Batch = BTreeMap<RoomKey, Vec<Box<dyn Job>>>;
+
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    /// The most names that a batch is about.
+    batch: usize,
+    /// The most changes that wait.
+    most: usize,
+    /// The most lanes that work.
+    lanes: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    rooms: HashMap<RoomKey, Room>,
+    /// Rooms with something to do that nobody has taken, the longest waiting first.
+    ready: VecDeque<RoomKey>,
+    changes: usize,
+    lanes: usize,
+}
+
+#[derive(Default)]
+struct Room {
+    jobs: VecDeque<Box<dyn Job>>,
+    is_taken: bool,
+}
+
+impl Queue {
+    pub(super) fn new(settings: &Writes) -> Self {
+        Self { waiting: Mutex::default(), batch: settings.batch, most: settings.queue, lanes: settings.lanes }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a change in the queue. Whether a lane is to be started for it.
+    pub(super) fn push(&self, key: &RoomKey, job: Box<dyn Job>) -> Result<bool, Error> {
+        let mut waiting = self.lock();
+        if waiting.changes >= self.most {
+            // Many may have gone away by now; those are as good as served.
+            waiting.forget_the_unwanted();
+            if waiting.changes >= self.most {
+                return Err(Error::Unavailable("too many changes wait already".into()));
+            }
+        }
+        waiting.changes += 1;
+        metrics::gauge!("roomward_changes_waiting").set(f64::from(u32::try_from(waiting.changes).unwrap_or(u32::MAX)));
+        if !waiting.rooms.contains_key(key) {
+            waiting.rooms.insert(key.clone(), Room::default());
+            waiting.ready.push_back(key.clone());
+        }
+        waiting.rooms.entry(key.clone()).or_default().jobs.push_back(job);
+        Ok(waiting.wants_lane(self.lanes))
+    }
+
+    /// Takes what waits, as much as makes a batch. `None`: nothing waits, and the lane that asks is over.
+    pub(super) fn take(&self) -> Option<Batch> {
+        let mut waiting = self.lock();
+        let (mut batch, mut names) = (Batch::new(), 0);
+        while names < self.batch {
+            let Some(key) = waiting.ready.pop_front() else { break };
+            let jobs = waiting.take(&key, self.batch, &mut names);
+            if jobs.is_empty() {
+                waiting.rooms.remove(&key);
+            } else {
+                waiting.rooms.entry(key.clone()).or_default().is_taken = true;
+                batch.insert(key, jobs);
+            }
+        }
+        if batch.is_empty() {
+            waiting.lanes -= 1;
+            return None;
+        }
+        Some(batch)
+    }
+
+    /// Takes what has come to a room meanwhile that the caller has taken.
+    pub(super) fn take_more(&self, key: &RoomKey) -> Vec<Box<dyn Job>> {
+        // A batch of one is alone even here.
+        let mut names = usize::from(self.batch == 1);
+        self.lock().take(key, self.batch, &mut names)
+    }
+
+    /// Gives changes of a taken room back, to its beginning.
+    pub(super) fn put_back(&self, key: &RoomKey, jobs: Vec<Box<dyn Job>>) {
+        let mut waiting = self.lock();
+        waiting.changes += jobs.len();
+        let room = waiting.rooms.entry(key.clone()).or_default();
+        jobs.into_iter().rev().for_each(|job| room.jobs.push_front(job));
+    }
+
+    /// Gives a taken room back. Whether a lane is to be started for what waits there, if the caller is none.
+    pub(super) fn release(&self, key: &RoomKey, start: bool) -> bool {
+        let mut waiting = self.lock();
+        let Some(room) = waiting.rooms.get_mut(key) else { return false };
+        room.is_taken = false;
+        if room.jobs.is_empty() {
+            waiting.rooms.remove(key);
+            return false;
+        }
+        waiting.ready.push_back(key.clone());
+        start && waiting.wants_lane(self.lanes)
+    }
+}
+
+impl Waiting {
+    fn wants_lane(&mut self, most: usize) -> bool {
+        let wants = self.lanes < most && !self.ready.is_empty();
+        self.lanes += usize::from(wants);
+        wants
+    }
+
+    /// Takes changes of a room until they are about so many names. Whoever has gone away is left out.
+    fn take(&mut self, key: &RoomKey, most: usize, names: &mut usize) -> Vec<Box<dyn Job>> {
+        let mut taken = Vec::new();
+        let Some(room) = self.rooms.get_mut(key) else { return taken };
+        while *names < most {
+            let Some(job) = room.jobs.pop_front() else { break };
+            self.changes -= 1;
+            if job.is_wanted() {
+                *names += job.names();
+                taken.push(job);
+            }
+        }
+        taken
+    }
+
+    fn forget_the_unwanted(&mut self) {
+        for room in self.rooms.values_mut() {
+            let before = room.jobs.len();
+            room.jobs.retain(|job| job.is_wanted());
+            self.changes -= before - room.jobs.len();
+        }
+    }
+}
