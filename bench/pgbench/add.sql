@@ -23,19 +23,21 @@ welcome as (
     for key share of users
 ),
 room as (
-    update chatrooms
+    update room_counters
     set member_count = member_count + 1, last_seq = last_seq + 1, last_event = last_event + 1,
-        last_xact = greatest(last_xact, pg_current_xact_id()::text::bigint)
+        last_xact = greatest(last_xact, pg_current_xact_id()::text::bigint), last_event_at = date_trunc('milliseconds', now())
     from welcome
-    where chatrooms.app = welcome.app and id = chatroom and deleted_at is null and member_count < maxusers
-    returning chatrooms.app, chatroom, username, member_count, last_seq, last_event, last_xact
+    join chatrooms on chatrooms.app = welcome.app and id = welcome.chatroom and deleted_at is null
+    where room_counters.app = welcome.app and room_counters.chatroom = welcome.chatroom and member_count < maxusers
+    returning room_counters.app, room_counters.chatroom, username, member_count, last_seq, last_event, last_xact
 ),
 seated as (
     insert into members (app, chatroom, username, seq) select app, chatroom, username, last_seq from room
 ),
 counted as (
-    insert into member_counts (app, chatroom, thousand, members) select app, chatroom, last_seq / 1000, 1 from room
-    on conflict (app, chatroom, thousand) do update set members = member_counts.members + 1
+    insert into member_counts (app, chatroom, level, bucket, members)
+    select app, chatroom, level, last_seq >> shift, 1 from room, (values (0, 9), (1, 15)) levels (level, shift)
+    on conflict (app, chatroom, level, bucket) do update set members = member_counts.members + 1
 ),
 told as (
     insert into events (app, chatroom, n, kind, users, actor, member_count, happened_at, xact)

@@ -31,12 +31,13 @@ newcomers as (
     where is_new and (select count(*) from registered) = 60 and not exists (select from standing where is_blocked)
 ),
 room as (
-    update chatrooms
+    update room_counters
     set member_count = member_count + number, last_seq = last_seq + number, last_event = last_event + 1,
-        last_xact = greatest(last_xact, pg_current_xact_id()::text::bigint)
+        last_xact = greatest(last_xact, pg_current_xact_id()::text::bigint), last_event_at = date_trunc('milliseconds', now())
     from (select app, chatroom, number from newcomers limit 1) newcomers
-    where chatrooms.app = newcomers.app and id = chatroom and deleted_at is null and member_count + number <= maxusers
-    returning chatrooms.app, chatroom, member_count, last_seq - number as seq_before, last_event, last_xact
+    join chatrooms on chatrooms.app = newcomers.app and id = newcomers.chatroom and deleted_at is null
+    where room_counters.app = newcomers.app and room_counters.chatroom = newcomers.chatroom and member_count + number <= maxusers
+    returning room_counters.app, room_counters.chatroom, member_count, last_seq - number as seq_before, last_event, last_xact
 ),
 seated as (
     insert into members (app, chatroom, username, seq)
@@ -44,9 +45,10 @@ seated as (
     returning app, chatroom, seq
 ),
 counted as (
-    insert into member_counts (app, chatroom, thousand, members)
-    select app, chatroom, seq / 1000, count(*) from seated group by app, chatroom, seq / 1000
-    on conflict (app, chatroom, thousand) do update set members = member_counts.members + excluded.members
+    insert into member_counts (app, chatroom, level, bucket, members)
+    select app, chatroom, level, seq >> shift, count(*) from seated, (values (0, 9), (1, 15)) levels (level, shift)
+    group by app, chatroom, level, seq >> shift
+    on conflict (app, chatroom, level, bucket) do update set members = member_counts.members + excluded.members
 ),
 told as (
     insert into events (app, chatroom, n, kind, users, actor, member_count, happened_at, xact)

@@ -1,2 +1,2 @@
 -- How many events there have been: each change leaves its own.
-select sum(last_event) from chatrooms where app = :app;
+select sum(last_event) from room_counters where app = :app;

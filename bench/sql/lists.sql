@@ -3,8 +3,8 @@
 -- day, :blocked people from the place :outsiders on are blocked.
 set session_replication_role = replica;
 create temporary table room as
-select app, id as chatroom, substr(id, 2)::bigint * 7919 as person, last_seq
-from chatrooms where app = :app and substr(id, 2)::bigint between :first and :last;
+select app, chatroom, substr(chatroom, 2)::bigint * 7919 as person, last_seq
+from room_counters where app = :app and substr(chatroom, 2)::bigint between :first and :last;
 
 insert into admins (app, chatroom, username, seq)
 select app, chatroom, 'u' || (person + :members - 1) % :users + 1, last_seq + 1 from room;
@@ -20,5 +20,7 @@ insert into blocks (app, chatroom, username, seq)
 select app, chatroom, 'u' || (person + :outsiders + n) % :users + 1, last_seq + 3 + :muted + n
 from room, generate_series(0, :blocked - 1) n;
 
-update chatrooms set last_seq = room.last_seq + 3 + :muted + :blocked
-from room where chatrooms.app = room.app and id = chatroom;
+update room_counters
+set last_seq = room.last_seq + 3 + :muted + :blocked, admin_count = 1, mute_count = :muted, block_count = :blocked,
+    next_end = now() + interval '1 day'
+from room where room_counters.app = room.app and room_counters.chatroom = room.chatroom;

@@ -12,10 +12,14 @@ back as (
     returning chatroom, seq
 ),
 counted as (
-    insert into member_counts (app, chatroom, thousand, members)
-    select :app, chatroom, seq / 1000, count(*) from back group by chatroom, seq / 1000
-    on conflict (app, chatroom, thousand) do update set members = member_counts.members + excluded.members
+    insert into member_counts (app, chatroom, level, bucket, members)
+    select :app, chatroom, level, seq >> shift, count(*) from back, (values (0, 9), (1, 15)) levels (level, shift)
+    group by chatroom, level, seq >> shift
+    on conflict (app, chatroom, level, bucket) do update set members = member_counts.members + excluded.members
 )
-update chatrooms set member_count = member_count + number
-from (select chatroom, count(*) as number from back group by chatroom) back
-where app = :app and id = chatroom;
+update room_counters
+set member_count = member_count + coalesce(number, 0), admin_count = 0, mute_count = 0, block_count = 0,
+    next_end = '2117-01-01 00:00:00+08'
+from room_counters counters
+left join (select chatroom, count(*) as number from back group by chatroom) back using (chatroom)
+where room_counters.app = :app and counters.app = :app and room_counters.chatroom = counters.chatroom;

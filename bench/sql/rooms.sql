@@ -4,15 +4,18 @@
 -- No keys are checked while loading: it takes half the time, and the rows are right.
 set session_replication_role = replica;
 
-insert into chatrooms (app, id, name, description, owner, maxusers, member_count, last_seq)
-select :app, 'r' || room, 'room ' || room, 'made for measuring', 'u' || (room * 7919) % :users + 1, 2000000, :members,
-       :members
+insert into chatrooms (app, id, name, description, owner)
+select :app, 'r' || room, 'room ' || room, 'made for measuring', 'u' || (room * 7919) % :users + 1
 from generate_series(:first::bigint, :last) room;
+
+insert into room_counters (app, chatroom, maxusers, member_count, last_seq)
+select :app, 'r' || room, 2000000, :members, :members from generate_series(:first::bigint, :last) room;
 
 insert into members (app, chatroom, username, seq)
 select :app, 'r' || room, 'u' || (room * 7919 + place) % :users + 1, place + 1
 from generate_series(:first::bigint, :last) room, generate_series(0, :members - 1) place;
 
-insert into member_counts (app, chatroom, thousand, members)
-select :app, 'r' || room, thousand, least(thousand * 1000 + 999, :members) - greatest(thousand * 1000, 1) + 1
-from generate_series(:first::bigint, :last) room, generate_series(0, :members / 1000) thousand;
+insert into member_counts (app, chatroom, level, bucket, members)
+select :app, 'r' || room, level, bucket, least(((bucket + 1) << shift) - 1, :members) - greatest(bucket << shift, 1) + 1
+from generate_series(:first::bigint, :last) room, (values (0, 9), (1, 15)) levels (level, shift),
+     lateral generate_series(0::bigint, :members::bigint >> shift) bucket;
