@@ -18,7 +18,7 @@ counted as (
     on conflict (app, chatroom, level, bucket) do update set members = member_counts.members + excluded.members
 )
 update room_counters
-set member_count = member_count + coalesce(number, 0), admin_count = 0, mute_count = 0, block_count = 0,
+set member_count = room_counters.member_count + coalesce(number, 0), admin_count = 0, mute_count = 0, block_count = 0,
     next_end = '2117-01-01 00:00:00+08'
 from room_counters counters
 left join (select chatroom, count(*) as number from back group by chatroom) back using (chatroom)
