@@ -6,6 +6,7 @@
 //! in the middle, goes back to sqlx's pool, which sees to it.
 
 use std::ops::{Deref, DerefMut};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// After so long a connection goes back to sqlx's pool once, which replaces it when it is too old.
 const KEPT_FOR: Duration = Duration::from_mins(1);
 
-/// How long a statement waits for the lane of its thread before it takes the common one.
+/// How long a statement waits for the lane of its thread before it waits for the common one, too.
 const OWN_LANE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// A pool, and those of its connections that are used again at once.
@@ -185,9 +186,14 @@ impl Lanes {
         if let Some(lease) = own.lease_at_once() {
             return Ok(lease);
         }
-        match tokio::time::timeout(OWN_LANE_PATIENCE, own.lease()).await {
-            Ok(lease) => lease,
-            Err(_) => self.acquire_common().await,
+        let mut from_own = pin!(own.lease());
+        if let Ok(lease) = tokio::time::timeout(OWN_LANE_PATIENCE, &mut from_own).await {
+            return lease;
+        }
+        // Whichever is free first.
+        tokio::select! {
+            lease = from_own => lease,
+            lease = self.acquire_common() => lease,
         }
     }
 

@@ -279,7 +279,9 @@ pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit:
     }
     #[expect(clippy::disallowed_methods, reason = "put together from fixed pieces; tests run every combination")]
     let statement = sqlx::query_as(AssertSqlSafe(Way::of(filter).statement(order)));
+    // Planned for each reading: a plan that was made when there was hardly an event is no good among millions.
     let mut found: Vec<Found> = statement
+        .persistent(false)
         .bind(filter.app)
         .bind(span.from.moment)
         .bind(&span.from.chatroom)

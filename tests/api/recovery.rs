@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use roomward::db::{Db, Lane};
 use roomward::migrations;
+use roomward::names::NameList;
 use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 
-use crate::app::{Instance, TestApp, eventually, numbered, settings, writer};
+use crate::app::{Instance, TestApp, eventually, new_database, numbered, settings, writer};
 
 /// A PostgreSQL of its own, which a test may kill.
 struct Cluster(PathBuf);
@@ -171,4 +174,46 @@ async fn no_acknowledged_change_is_lost_to_a_transaction_that_somebody_has_dropp
         .await
         .expect("a row");
     assert_eq!(there, 300);
+}
+
+#[tokio::test]
+async fn a_statement_that_was_given_up_or_has_failed_spoils_no_connection() {
+    let pool = PgPoolOptions::new().max_connections(1).connect(shared_database()).await.expect("the database");
+    let db = Db::of(Lane::new(pool));
+    let backend = async || -> i32 {
+        let query = sqlx::query_scalar("select pg_backend_pid()");
+        tokio::time::timeout(Duration::from_secs(5), query.fetch_one(db.pool())).await.expect("in time").expect("a row")
+    };
+    let first = backend().await;
+    assert_eq!(backend().await, first, "used again");
+    // The next one waits for its end, and gets its own answer.
+    let given_up = sqlx::query_scalar::<_, i32>("select 7 from pg_sleep(0.3)").fetch_all(db.pool());
+    assert!(tokio::time::timeout(Duration::from_millis(50), given_up).await.is_err());
+    assert_eq!(backend().await, first);
+    assert!(sqlx::query("select 1 / 0").execute(db.pool()).await.is_err());
+    assert_eq!(backend().await, first);
+    // What was begun and not brought to an end is never met again.
+    drop(db.begin().await.expect("begun"));
+    let second = backend().await;
+    assert_ne!(second, first);
+    sqlx::query("select pg_terminate_backend(pg_backend_pid())").execute(db.pool()).await.expect_err("ended");
+    assert_ne!(backend().await, second);
+}
+
+#[tokio::test]
+async fn a_list_of_names_is_read_as_it_was_written() {
+    let app = TestApp::new().await;
+    let read =
+        async |array: &'static str| -> Result<NameList, sqlx::Error> { sqlx::query_scalar(array).fetch_one(&app.db).await };
+    for (array, names) in [
+        ("select '{}'::text[]", vec![]),
+        ("select '{ann}'::text[]", vec!["ann"]),
+        ("select array['ann', '', 'é', 'b.o-b_1']", vec!["ann", "", "é", "b.o-b_1"]),
+    ] {
+        let list = read(array).await.expect("a list");
+        assert_eq!((list.len(), list.iter().collect::<Vec<_>>()), (names.len(), names), "{array}");
+    }
+    for array in ["select array['ann', null]", "select array[array['ann'], array['bob']]", "select '{1}'::integer[]"] {
+        assert!(read(array).await.is_err(), "{array}");
+    }
 }
