@@ -207,6 +207,12 @@ impl NewEvent {
         self.member_count = Some(members).filter(|_| self.kind.counts_members());
         self
     }
+
+    /// What it tells: its number, its kind, whom it is about, and how many members there are after it.
+    #[cfg(test)]
+    pub(crate) fn told(&self) -> (i64, Kind, &[String], Option<i32>) {
+        (self.n, self.kind, &self.users, self.member_count)
+    }
 }
 
 /// An event, in the same form wherever it is shown. The empty chatroom is the app as a whole.

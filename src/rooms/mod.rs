@@ -27,5 +27,8 @@ pub mod writer;
 pub mod read;
 pub mod store;
 
+#[cfg(test)]
+mod model_tests;
+
 pub mod room_deletion;
 pub mod user_deletion;
