@@ -13,7 +13,7 @@ use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 
-use crate::app::{Instance, TestApp, eventually, new_database, numbered, settings, writer};
+use crate::app::{Instance, TestApp, eventually, numbered, settings, shared_database, writer};
 
 /// A PostgreSQL of its own, which a test may kill.
 struct Cluster(PathBuf);
