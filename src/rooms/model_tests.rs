@@ -149,7 +149,7 @@ impl Told {
         match kind {
             Kind::Join => come(&mut self.members),
             Kind::Kick | Kind::LeaveBlocked => {
-                [&mut self.members, &mut self.admins, &mut self.whitelist].into_iter().for_each(go)
+                [&mut self.members, &mut self.admins, &mut self.whitelist].into_iter().for_each(go);
             }
             Kind::AdminAdd => come(&mut self.admins),
             Kind::AdminRemove => go(&mut self.admins),
@@ -248,7 +248,8 @@ impl World {
                     user.rooms = user.rooms.or_else(|| has(Facts::ROOMS).then(|| self.rooms_of(name)));
                 }
             }
-            let is_near = |rows: i32, limit: u32| limit > 0 && rows as usize + needs.users.len() > limit as usize;
+            let is_near =
+                |rows: i32, limit: u32| limit > 0 && usize::try_from(rows).unwrap_or(0) + needs.users.len() > limit as usize;
             let in_force = |of: fn(&UserInRoom) -> Option<&Restriction>| {
                 let rows = all.people.values().filter(|user| of(user).is_some_and(|row| row.ends_at > self.now));
                 i32::try_from(rows.count()).expect("few")
@@ -410,7 +411,9 @@ impl World {
             }
         }
         if rooms_per_user > 0 {
-            USERS.iter().for_each(|name| assert!(self.rooms_of(name) <= rooms_per_user, "{name} is in too many rooms"));
+            for name in USERS {
+                assert!(self.rooms_of(name) <= rooms_per_user, "{name} is in too many rooms");
+            }
         }
     }
 }
@@ -483,5 +486,5 @@ fn a_batch_answers_and_leaves_what_its_changes_do_one_by_one() {
 fn a_million_changes_break_no_invariant() {
     let began = std::time::Instant::now();
     let made = run(1_000_000, 1);
-    eprintln!("{made} changes, {:.0} in a second", made as f64 / began.elapsed().as_secs_f64());
+    eprintln!("{made} changes in {:?}", began.elapsed());
 }
