@@ -470,14 +470,23 @@ async fn changing_a_large_room_among_small_ones_reads_only_what_it_names() {
     generic.limits.members_per_room = 100_000;
     let instance = Instance::start(generic);
     let app = TestApp::on(instance.address, &url).await;
+    // By a session that is over before anything is counted: a session tells what it has read only now and then.
+    let planter = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&url).await.expect("the database");
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&planter).await.expect("a number");
     sqlx::query("insert into users (app, username) select $1, 'user' || n from generate_series(1, 20000) n")
         .bind(app.app.id)
-        .execute(&app.db)
+        .execute(&planter)
         .await
         .expect("users");
-    plant_rooms(&app.db, app.app.id, &numbered("small", 5000), "user1", &crowd(3)).await;
-    plant_rooms(&app.db, app.app.id, &["large".into()], "user1", &crowd(20_000)).await;
-    sqlx::query("analyze").execute(&app.db).await.expect("figures");
+    plant_rooms(&planter, app.app.id, &numbered("small", 5000), "user1", &crowd(3)).await;
+    plant_rooms(&planter, app.app.id, &["large".into()], "user1", &crowd(20_000)).await;
+    sqlx::query("analyze").execute(&planter).await.expect("figures");
+    planter.close().await;
+    eventually("the session that has planted is over", || async {
+        let is_over = sqlx::query_scalar("select not exists (select from pg_stat_activity where pid = $1)");
+        is_over.bind(pid).fetch_one(&app.db).await.expect("a row")
+    })
+    .await;
     let reads = async || -> (i64, i64) {
         sqlx::query_as(
             "select n_tup_del, (select sum(idx_tup_read)::bigint from pg_stat_user_indexes where relname = 'members')
