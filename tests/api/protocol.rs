@@ -166,7 +166,7 @@ async fn a_stop_lets_requests_in_flight_finish_and_does_not_wait_for_idle_connec
     eventually("the call waits for the lock", || async {
         sqlx::query_scalar(
             "select exists (select from pg_stat_activity
-             where wait_event_type = 'Lock' and datname = current_database() and query like '%join room_counters%')",
+             where wait_event_type = 'Lock' and datname = current_database() and query like '%from room_counters%for no key update%')",
         )
         .fetch_one(&app.db)
         .await

@@ -18,7 +18,7 @@ pub enum Held {
     Wait,
 }
 
-/// Locks those of `keys` that exist, in their order, and reads what is counted in each.
+/// Locks those of `keys` that exist, in the order given, which must be theirs, and reads what is counted in each.
 ///
 /// `no key update` and not `update`: rows that refer to the room may be written meanwhile. Whoever waits here reads the
 /// row as it is after the wait, but nothing else: all that is in other rows is for the next statement.
@@ -29,18 +29,29 @@ pub async fn lock(connection: &mut PgConnection, keys: &[RoomKey], held: Held) -
             sqlx::query_as!(Locked, $statement, &apps, &chatrooms as &[&str]).fetch_all(connection).await?
         };
     }
+    // Row by row, in the order given: a plan that joins the tables as a whole would lock in an order of its own.
     let locked = match held {
         Held::Skip => lock!(
-            r#"select app as "app!", chatroom as "chatroom!", maxusers, member_count, admin_count, mute_count, block_count, last_seq, last_event,
-                    last_xact, last_event_at, next_end, next_end <= statement_timestamp() as "is_due!"
-             from unnest($1::integer[], $2::text[]) given (app, chatroom) join room_counters using (app, chatroom)
-             order by app, chatroom for no key update of room_counters skip locked"#
+            r#"select locked.*, next_end <= statement_timestamp() as "is_due!"
+               from unnest($1::integer[], $2::text[]) given (app, chatroom)
+               cross join lateral (
+                   select app, chatroom, maxusers, member_count, admin_count, mute_count, block_count, last_seq, last_event,
+                          last_xact, last_event_at, next_end
+                   from room_counters
+                   where room_counters.app = given.app and room_counters.chatroom = given.chatroom
+                   for no key update skip locked
+               ) locked"#
         ),
         Held::Wait => lock!(
-            r#"select app as "app!", chatroom as "chatroom!", maxusers, member_count, admin_count, mute_count, block_count, last_seq, last_event,
-                    last_xact, last_event_at, next_end, next_end <= statement_timestamp() as "is_due!"
-             from unnest($1::integer[], $2::text[]) given (app, chatroom) join room_counters using (app, chatroom)
-             order by app, chatroom for no key update of room_counters"#
+            r#"select locked.*, next_end <= statement_timestamp() as "is_due!"
+               from unnest($1::integer[], $2::text[]) given (app, chatroom)
+               cross join lateral (
+                   select app, chatroom, maxusers, member_count, admin_count, mute_count, block_count, last_seq, last_event,
+                          last_xact, last_event_at, next_end
+                   from room_counters
+                   where room_counters.app = given.app and room_counters.chatroom = given.chatroom
+                   for no key update
+               ) locked"#
         ),
     };
     Ok(locked.into_iter().map(|row| (RoomKey::new(row.app, row.chatroom.as_str()), row.lock())).collect())

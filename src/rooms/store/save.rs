@@ -26,8 +26,13 @@ pub async fn save(connection: &mut PgConnection, before: &State, after: &State) 
     delete_blocks(connection, &changed.blocks.gone).await?;
     delete_mutes(connection, &changed.mutes.gone).await?;
     delete_attributes(connection, &changed.attributes_gone).await?;
-    insert_members(connection, &changed.members.come).await?;
-    count_members(connection, &changed.member_counts).await?;
+    if changed.members.come.is_empty() {
+        write_counters(connection, &changed.counters).await?;
+    } else {
+        let more = changed.member_counts.iter().filter(|(_, difference)| **difference > 0).collect::<Vec<_>>();
+        seat(connection, &changed.members.come, &more, &changed.counters).await?;
+    }
+    count_leavers(connection, &changed.member_counts).await?;
     insert_admins(connection, &changed.admins.come).await?;
     insert_whitelist(connection, &changed.whitelist.come).await?;
     write_blocks(connection, &changed.blocks.come).await?;
@@ -35,7 +40,6 @@ pub async fn save(connection: &mut PgConnection, before: &State, after: &State) 
     write_attributes(connection, &changed.attributes_come).await?;
     write_rooms(connection, &changed.rooms).await?;
     write_texts(connection, &changed.texts).await?;
-    write_counters(connection, &changed.counters).await?;
     find_next_ends(connection, after).await?;
     let mut events = log::Batch::default();
     for (key, room) in &after.rooms {
@@ -264,12 +268,6 @@ macro_rules! insert {
 }
 
 insert!(
-    /// Lets members in.
-    insert_members,
-    "insert into members (app, chatroom, username, seq)
-     select * from unnest($1::integer[], $2::text[], $3::text[], $4::bigint[])"
-);
-insert!(
     /// Makes members admins.
     insert_admins,
     "insert into admins (app, chatroom, username, seq)
@@ -282,56 +280,105 @@ insert!(
      select * from unnest($1::integer[], $2::text[], $3::text[], $4::bigint[])"
 );
 
-/// Says how many more or fewer members each stretch of a room has. None is kept that has none.
-async fn count_members(connection: &mut PgConnection, differences: &BTreeMap<(&RoomKey, i16, i64), i32>) -> Result<(), Error> {
-    for sign in [-1, 1] {
-        let rows: Vec<_> = differences.iter().filter(|(_, difference)| difference.signum() == sign).collect();
-        if rows.is_empty() {
-            continue;
-        }
-        let apps: Vec<i32> = rows.iter().map(|((key, ..), _)| key.app).collect();
-        let chatrooms: Vec<&str> = rows.iter().map(|((key, ..), _)| key.id()).collect();
-        let levels: Vec<i16> = rows.iter().map(|((_, level, _), _)| *level).collect();
-        let buckets: Vec<i64> = rows.iter().map(|((.., bucket), _)| *bucket).collect();
-        let members: Vec<i32> = rows.iter().map(|(_, difference)| difference.abs()).collect();
-        let chatrooms = &chatrooms;
-        if sign > 0 {
-            sqlx::query!(
-                "insert into member_counts (app, chatroom, level, bucket, members)
-                 select * from unnest($1::integer[], $2::text[], $3::smallint[], $4::bigint[], $5::integer[])
-                 on conflict (app, chatroom, level, bucket) do update set members = member_counts.members + excluded.members",
-                &apps,
-                chatrooms as &[&str],
-                &levels,
-                &buckets,
-                &members,
-            )
-            .execute(&mut *connection)
-            .await?;
-        } else {
-            sqlx::query!(
-                "with fewer as (
-                     select * from unnest($1::integer[], $2::text[], $3::smallint[], $4::bigint[], $5::integer[])
-                         fewer (app, chatroom, level, bucket, members)
-                 ),
-                 emptied as (
-                     delete from member_counts counts using fewer
-                     where counts.app = fewer.app and counts.chatroom = fewer.chatroom and counts.level = fewer.level
-                       and counts.bucket = fewer.bucket and counts.members = fewer.members
-                 )
-                 update member_counts counts set members = counts.members - fewer.members from fewer
-                 where counts.app = fewer.app and counts.chatroom = fewer.chatroom and counts.level = fewer.level
-                   and counts.bucket = fewer.bucket and counts.members <> fewer.members",
-                &apps,
-                chatrooms as &[&str],
-                &levels,
-                &buckets,
-                &members,
-            )
-            .execute(&mut *connection)
-            .await?;
-        }
+/// A room's stretch of numbers, and how many more members it has.
+type More<'a> = (&'a (&'a RoomKey, i16, i64), &'a i32);
+
+/// Columns of counts: app, chatroom, level, bucket, members.
+#[expect(clippy::type_complexity, reason = "columns, as the statements take them")]
+fn count_columns<'a>(rows: &[More<'a>]) -> (Vec<i32>, Vec<&'a str>, Vec<i16>, Vec<i64>, Vec<i32>) {
+    (
+        rows.iter().map(|((key, ..), _)| key.app).collect(),
+        rows.iter().map(|((key, ..), _)| key.id()).collect(),
+        rows.iter().map(|((_, level, _), _)| *level).collect(),
+        rows.iter().map(|((.., bucket), _)| *bucket).collect(),
+        rows.iter().map(|(_, difference)| difference.abs()).collect(),
+    )
+}
+
+/// Lets members in, and counts them: the one statement of most changes, so that it is one round trip. Nothing in it hangs
+/// on the order of its parts.
+async fn seat(
+    connection: &mut PgConnection,
+    come: &[(&RoomKey, &str, i64)],
+    more: &[More<'_>],
+    rooms: &[(&RoomKey, &Room)],
+) -> Result<(), Error> {
+    let (member_apps, member_rooms, names) = keys(come.iter().map(|(key, name, _)| (*key, *name)));
+    let seqs: Vec<i64> = come.iter().map(|(.., seq)| *seq).collect();
+    let (count_apps, count_rooms, levels, buckets, members) = count_columns(more);
+    let counters = CounterColumns::of(rooms);
+    sqlx::query!(
+        "with newcomers as (
+             insert into members (app, chatroom, username, seq)
+             select * from unnest($13::integer[], $14::text[], $15::text[], $16::bigint[])
+         ),
+         counts as (
+             insert into member_counts (app, chatroom, level, bucket, members)
+             select * from unnest($17::integer[], $18::text[], $19::smallint[], $20::bigint[], $21::integer[])
+             on conflict (app, chatroom, level, bucket) do update set members = member_counts.members + excluded.members
+         )
+         update room_counters set maxusers = now.maxusers, member_count = now.members, admin_count = now.admins,
+             mute_count = now.mutes, block_count = now.blocks, last_seq = now.seq, last_event = now.event,
+             last_xact = now.xact, last_event_at = now.happened_at, next_end = now.next_end
+         from unnest($1::integer[], $2::text[], $3::integer[], $4::integer[], $5::integer[], $6::integer[], $7::integer[],
+                     $8::bigint[], $9::bigint[], $10::bigint[], $11::timestamptz[], $12::timestamptz[])
+             now (app, chatroom, maxusers, members, admins, mutes, blocks, seq, event, xact, happened_at, next_end)
+         where room_counters.app = now.app and room_counters.chatroom = now.chatroom",
+        &counters.apps,
+        &counters.chatrooms as &[&str],
+        &counters.maxusers,
+        &counters.members,
+        &counters.admins,
+        &counters.mutes,
+        &counters.blocks,
+        &counters.seqs,
+        &counters.events,
+        &counters.xacts,
+        &counters.event_moments,
+        &counters.next_ends,
+        &member_apps,
+        &member_rooms as &[&str],
+        &names as &[&str],
+        &seqs,
+        &count_apps,
+        &count_rooms as &[&str],
+        &levels,
+        &buckets,
+        &members,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Says how many fewer members each stretch of a room has. None is kept that has none.
+async fn count_leavers(connection: &mut PgConnection, differences: &BTreeMap<(&RoomKey, i16, i64), i32>) -> Result<(), Error> {
+    let fewer: Vec<_> = differences.iter().filter(|(_, difference)| **difference < 0).collect();
+    if fewer.is_empty() {
+        return Ok(());
     }
+    let (apps, chatrooms, levels, buckets, members) = count_columns(&fewer);
+    sqlx::query!(
+        "with fewer as (
+             select * from unnest($1::integer[], $2::text[], $3::smallint[], $4::bigint[], $5::integer[])
+                 fewer (app, chatroom, level, bucket, members)
+         ),
+         emptied as (
+             delete from member_counts counts using fewer
+             where counts.app = fewer.app and counts.chatroom = fewer.chatroom and counts.level = fewer.level
+               and counts.bucket = fewer.bucket and counts.members = fewer.members
+         )
+         update member_counts counts set members = counts.members - fewer.members from fewer
+         where counts.app = fewer.app and counts.chatroom = fewer.chatroom and counts.level = fewer.level
+           and counts.bucket = fewer.bucket and counts.members <> fewer.members",
+        &apps,
+        &chatrooms as &[&str],
+        &levels,
+        &buckets,
+        &members,
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -464,16 +511,50 @@ async fn write_texts(connection: &mut PgConnection, rooms: &[(&RoomKey, &Texts)]
     Ok(())
 }
 
-/// Says what is counted and numbered.
+/// What is counted and numbered, column by column.
+struct CounterColumns<'a> {
+    apps: Vec<i32>,
+    chatrooms: Vec<&'a str>,
+    maxusers: Vec<i32>,
+    members: Vec<i32>,
+    admins: Vec<i32>,
+    mutes: Vec<i32>,
+    blocks: Vec<i32>,
+    seqs: Vec<i64>,
+    events: Vec<i64>,
+    xacts: Vec<i64>,
+    event_moments: Vec<OffsetDateTime>,
+    next_ends: Vec<OffsetDateTime>,
+}
+
+impl<'a> CounterColumns<'a> {
+    fn of(rooms: &[(&'a RoomKey, &'a Room)]) -> Self {
+        let integers = |of: fn(&Room) -> i32| -> Vec<i32> { rooms.iter().map(|(_, room)| of(room)).collect() };
+        let numbers = |of: fn(&Room) -> i64| -> Vec<i64> { rooms.iter().map(|(_, room)| of(room)).collect() };
+        let moments = |of: fn(&Room) -> OffsetDateTime| rooms.iter().map(|(_, room)| of(room)).collect();
+        Self {
+            apps: rooms.iter().map(|(key, _)| key.app).collect(),
+            chatrooms: rooms.iter().map(|(key, _)| key.id()).collect(),
+            maxusers: integers(|room| room.counters.maxusers),
+            members: integers(|room| room.counters.members),
+            admins: integers(|room| room.counters.admins),
+            mutes: integers(|room| room.counters.mutes),
+            blocks: integers(|room| room.counters.blocks),
+            seqs: numbers(|room| room.counters.last_seq),
+            events: numbers(|room| room.counters.last_event),
+            xacts: numbers(|room| room.counters.last_xact),
+            event_moments: moments(|room| room.counters.last_event_at),
+            next_ends: moments(|room| room.counters.next_end),
+        }
+    }
+}
+
+/// Says what is counted and numbered in rooms that nobody has joined.
 async fn write_counters(connection: &mut PgConnection, rooms: &[(&RoomKey, &Room)]) -> Result<(), Error> {
     if rooms.is_empty() {
         return Ok(());
     }
-    let apps: Vec<i32> = rooms.iter().map(|(key, _)| key.app).collect();
-    let chatrooms: Vec<&str> = rooms.iter().map(|(key, _)| key.id()).collect();
-    let integers = |of: fn(&Room) -> i32| -> Vec<i32> { rooms.iter().map(|(_, room)| of(room)).collect() };
-    let numbers = |of: fn(&Room) -> i64| -> Vec<i64> { rooms.iter().map(|(_, room)| of(room)).collect() };
-    let moments = |of: fn(&Room) -> OffsetDateTime| -> Vec<OffsetDateTime> { rooms.iter().map(|(_, room)| of(room)).collect() };
+    let counters = CounterColumns::of(rooms);
     sqlx::query!(
         "update room_counters set maxusers = now.maxusers, member_count = now.members, admin_count = now.admins,
              mute_count = now.mutes, block_count = now.blocks, last_seq = now.seq, last_event = now.event,
@@ -482,18 +563,18 @@ async fn write_counters(connection: &mut PgConnection, rooms: &[(&RoomKey, &Room
                      $8::bigint[], $9::bigint[], $10::bigint[], $11::timestamptz[], $12::timestamptz[])
              now (app, chatroom, maxusers, members, admins, mutes, blocks, seq, event, xact, happened_at, next_end)
          where room_counters.app = now.app and room_counters.chatroom = now.chatroom",
-        &apps,
-        &chatrooms as &[&str],
-        &integers(|room| room.counters.maxusers),
-        &integers(|room| room.counters.members),
-        &integers(|room| room.counters.admins),
-        &integers(|room| room.counters.mutes),
-        &integers(|room| room.counters.blocks),
-        &numbers(|room| room.counters.last_seq),
-        &numbers(|room| room.counters.last_event),
-        &numbers(|room| room.counters.last_xact),
-        &moments(|room| room.counters.last_event_at),
-        &moments(|room| room.counters.next_end),
+        &counters.apps,
+        &counters.chatrooms as &[&str],
+        &counters.maxusers,
+        &counters.members,
+        &counters.admins,
+        &counters.mutes,
+        &counters.blocks,
+        &counters.seqs,
+        &counters.events,
+        &counters.xacts,
+        &counters.event_moments,
+        &counters.next_ends,
     )
     .execute(connection)
     .await?;
