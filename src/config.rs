@@ -388,7 +388,9 @@ impl Callbacks {
 
     /// How long failures are tried again.
     pub fn give_up_after(&self) -> Duration {
-        Duration::from_hours(self.give_up_after_hours.into())
+        // More would be more than PostgreSQL's moments and intervals hold.
+        const LONGEST_HOURS: u32 = 24 * 365 * 100;
+        Duration::from_hours(self.give_up_after_hours.min(LONGEST_HOURS).into())
     }
 }
 

@@ -133,8 +133,10 @@ impl Shared {
         self.runtime.spawn(async move {
             if permit.is_some() {
                 let waiting = shared.make(Batch::from([(room.clone(), jobs)]), Held::Wait);
-                if AssertUnwindSafe(waiting).catch_unwind().await.is_err() {
-                    tracing::error!("a change broke off; its callers are told that it failed");
+                match AssertUnwindSafe(waiting).catch_unwind().await {
+                    // Made only now, after it was looked for: its lock is for the next time.
+                    Ok(left) => left.into_iter().for_each(|(room, jobs)| shared.queue.put_back(&room, jobs)),
+                    Err(_) => tracing::error!("a change broke off; its callers are told that it failed"),
                 }
             } else {
                 let (late, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.age() > PATIENCE);

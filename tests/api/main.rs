@@ -36,3 +36,4 @@ mod tenants;
 mod tokens;
 mod users;
 mod whitelist;
+mod writer;

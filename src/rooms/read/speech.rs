@@ -91,8 +91,13 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
         from chatrooms
         cross join unnest($3::text[]) with ordinality given (username, place)
         left join lateral (
+            -- A deleted user is none, though the room may not have forgotten the user yet.
             select true as found from members
-            where app = $1 and chatroom = $2 and members.username = given.username limit 1
+            where app = $1 and chatroom = $2 and members.username = given.username
+              and not exists (
+                  select from users where users.app = $1 and users.username = given.username and users.deleted_at is not null
+              )
+            limit 1
         ) member on true
         left join lateral (
             select true as found from admins

@@ -158,6 +158,9 @@ struct Fact {
 
 /// Looks everything up in one statement: the rooms, the users in them, what has ended.
 ///
+/// Each look-up is a `limit 1` of its own: PostgreSQL plans the statement once, perhaps when there are few rooms, and would
+/// read all of them for each batch.
+///
 /// Users come in the order of their names, and are locked in it. Each list is asked by itself, one name at a time (`limit 1`
 /// keeps the planner from reading a whole room instead), and only if its bit of `facts` is set.
 #[expect(clippy::too_many_lines, reason = "one statement")]
@@ -203,10 +206,13 @@ async fn facts(
         select place::integer - 1 as "place!", null::text as username, null::bigint as member, null::bigint as admin,
                null::bigint as whitelist, null::bigint as block, null::timestamptz as blocked_until,
                null::text as block_reason, null::bigint as mute, null::timestamptz as muted_until,
-               chatrooms.mute_reason, null::uuid as uuid, null::boolean as is_deleted,
-               chatrooms.owner as owner, chatrooms.mute_all as mute_all, clock.now as "now!", clock.xact as "xact!"
+               known.mute_reason, null::uuid as uuid, null::boolean as is_deleted,
+               known.owner as owner, known.mute_all as mute_all, clock.now as "now!", clock.xact as "xact!"
         from clock, room
-        join chatrooms on chatrooms.app = room.app and chatrooms.id = room.chatroom and deleted_at is null
+        cross join lateral (
+            select owner, mute_all, mute_reason from chatrooms
+            where chatrooms.app = room.app and chatrooms.id = room.chatroom and deleted_at is null limit 1
+        ) known
         union all
         select place::integer - 1, over.username, null, null, null, null, null, null, over.seq, over.ends_at, over.reason,
                null, null, null, null, clock.now, clock.xact
@@ -358,9 +364,11 @@ async fn texts(connection: &mut PgConnection, ours: &[(&RoomKey, &Needs)], state
     let keys: Vec<RoomKey> = ours.iter().filter(|(_, needs)| needs.texts).map(|(key, _)| (*key).clone()).collect();
     let (apps, chatrooms) = columns(&keys);
     let rows = sqlx::query!(
-        "select chatrooms.app, id, name, description, custom, announcement
-         from unnest($1::integer[], $2::text[]) given (app, chatroom)
-         join chatrooms on chatrooms.app = given.app and chatrooms.id = given.chatroom",
+        "select texts.* from unnest($1::integer[], $2::text[]) given (app, chatroom)
+         cross join lateral (
+             select chatrooms.app, id, name, description, custom, announcement from chatrooms
+             where chatrooms.app = given.app and chatrooms.id = given.chatroom limit 1
+         ) texts",
         &apps,
         &chatrooms as &[&str],
     )
