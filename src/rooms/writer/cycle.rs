@@ -30,18 +30,28 @@ impl From<Error> for Failure {
 }
 
 impl Shared {
-    /// Makes a batch, without answering. Rooms that are held are taken out of it and returned.
+    /// Makes a batch, without answering. Rooms that are held are taken out of it and returned; after a failure they are in it
+    /// again, since nobody else would answer for them.
     pub(super) async fn attempt(&self, batch: &mut Batch, held: Held) -> Result<Batch, Failure> {
+        let mut left = Batch::new();
+        let made = self.transact(batch, &mut left, held).await;
+        if made.is_err() {
+            batch.append(&mut left);
+        }
+        made.map(|()| left)
+    }
+
+    async fn transact(&self, batch: &mut Batch, left: &mut Batch, held: Held) -> Result<(), Failure> {
         let mut transaction = self.db.begin().await?;
-        match self.work(&mut transaction, batch, held).await {
-            Ok(Done { left, has_written: true }) => {
+        match self.work(&mut transaction, batch, left, held).await {
+            Ok(true) => {
                 transaction.commit().await?;
                 self.db.events_committed();
-                Ok(left)
+                Ok(())
             }
-            Ok(Done { left, has_written: false }) => {
+            Ok(false) => {
                 transaction.undo().await;
-                Ok(left)
+                Ok(())
             }
             Err(error) => {
                 transaction.undo().await;
@@ -50,7 +60,8 @@ impl Shared {
         }
     }
 
-    async fn work(&self, connection: &mut PgConnection, batch: &mut Batch, held: Held) -> Result<Done, Error> {
+    /// Does all of it but the commit. Whether there is anything to commit.
+    async fn work(&self, connection: &mut PgConnection, batch: &mut Batch, left: &mut Batch, held: Held) -> Result<bool, Error> {
         let keys: Vec<RoomKey> = batch.keys().cloned().collect();
         let locks = load::lock(connection, &keys, held).await?;
         if held == Held::Wait {
@@ -61,7 +72,7 @@ impl Shared {
             }
         }
         let loaded = load::load(connection, &needs(batch), &locks).await?;
-        let left: Batch = loaded.held.iter().filter_map(|key| batch.remove_entry(key)).collect();
+        left.extend(loaded.held.iter().filter_map(|key| batch.remove_entry(key)));
         refuse_lost_claims(connection, batch).await?;
 
         let before = loaded.state;
@@ -79,14 +90,8 @@ impl Shared {
         if !answers.is_empty() {
             idempotency::keep(connection, &answers).await?;
         }
-        Ok(Done { left, has_written: !is_same || !answers.is_empty() })
+        Ok(!is_same || !answers.is_empty())
     }
-}
-
-/// What came of the work on a batch.
-struct Done {
-    left: Batch,
-    has_written: bool,
 }
 
 fn needs(batch: &Batch) -> BTreeMap<RoomKey, Needs> {
