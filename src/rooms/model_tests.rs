@@ -248,8 +248,7 @@ impl World {
                     user.rooms = user.rooms.or_else(|| has(Facts::ROOMS).then(|| self.rooms_of(name)));
                 }
             }
-            let is_near =
-                |rows: i32, limit: u32| limit > 0 && usize::try_from(rows).unwrap_or(0) + needs.users.len() > limit as usize;
+            let is_near = |rows: i32, limit: u32| limit > 0 && rows.unsigned_abs() as usize + needs.users.len() > limit as usize;
             let in_force = |of: fn(&UserInRoom) -> Option<&Restriction>| {
                 let rows = all.people.values().filter(|user| of(user).is_some_and(|row| row.ends_at > self.now));
                 i32::try_from(rows.count()).expect("few")

@@ -133,10 +133,13 @@ impl Shared {
         self.runtime.spawn(async move {
             if permit.is_some() {
                 let waiting = shared.make(Batch::from([(room.clone(), jobs)]), Held::Wait);
-                match AssertUnwindSafe(waiting).catch_unwind().await {
-                    // Made only now, after it was looked for: its lock is for the next time.
-                    Ok(left) => left.into_iter().for_each(|(room, jobs)| shared.queue.put_back(&room, jobs)),
-                    Err(_) => tracing::error!("a change broke off; its callers are told that it failed"),
+                let left = AssertUnwindSafe(waiting).catch_unwind().await.unwrap_or_else(|_| {
+                    tracing::error!("a change broke off; its caller is told that it failed");
+                    Batch::new()
+                });
+                // A room that was made only after its lock was looked for: the next time.
+                for (room, jobs) in left {
+                    shared.queue.put_back(&room, jobs);
                 }
             } else {
                 let (late, jobs): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.age() > PATIENCE);

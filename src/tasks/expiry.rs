@@ -24,8 +24,8 @@ use crate::rooms::writer::Writer;
 /// How many rooms one look finds at a time.
 const FOUND_AT_ONCE: i64 = 1000;
 
-/// How many rooms may be under way at once; the next look finds the others.
-const UNDER_WAY: usize = 4000;
+/// How many rooms one look begins at most. Those that are under way do not count: rooms that are held hide no other.
+const BEGUN_AT_ONCE: usize = 4000;
 
 /// Looks for what has ended again and again until told to stop.
 pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
@@ -92,7 +92,7 @@ async fn due_rooms(writer: &Writer, under_way: &HashSet<RoomKey>) -> Result<Vec<
         let is_last = i64::try_from(page.len()).is_ok_and(|number| number < FOUND_AT_ONCE);
         after = page.last().cloned();
         found.extend(page.into_iter().map(|Due { room, .. }| room).filter(|room| !under_way.contains(room)));
-        if is_last || found.len() + under_way.len() >= UNDER_WAY {
+        if is_last || found.len() >= BEGUN_AT_ONCE {
             return Ok(found);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 
 use reqwest::Method;
 use roomward::auth::{self, Keys, Life, Subject};
-use roomward::config::Settings;
+use roomward::config::{Settings, Writes};
 use roomward::migrations;
 use roomward::rooms::writer::Writer;
 use roomward::server::{Service, Stop};
@@ -54,12 +54,22 @@ pub fn settings(url: &str) -> Settings {
     settings.callbacks.keep_days = 36_500;
     settings.callbacks.every_ms = 50;
     settings.callbacks.allow_private_targets = true;
+    settings.writes = writes();
     settings
+}
+
+/// How changes are made: together, unless the tests are told to try how each goes by itself.
+pub fn writes() -> Writes {
+    let mut writes = Settings::load().expect("settings").writes;
+    if let Ok(batch) = std::env::var("ROOMWARD_TEST_WRITES_BATCH") {
+        writes.batch = batch.parse().expect("ROOMWARD_TEST_WRITES_BATCH is a number");
+    }
+    writes
 }
 
 /// A way to change rooms beside the service.
 pub fn writer(db: &PgPool) -> Writer {
-    Writer::new(Db::new(db.clone()), &Settings::load().expect("settings").writes)
+    Writer::new(Db::new(db.clone()), &writes())
 }
 
 /// Says in every room of an app when the next mute or block ends, after a test has moved some. A room that the test holds is

@@ -75,3 +75,29 @@ fn what_is_said_knows_no_sql() {
 fn background_tasks_say_when_and_not_how() {
     assert_none("tasks", &["actix", "sqlx::query"]);
 }
+
+/// The rules of rooms: the same answer to the same question, whenever and however often it is asked.
+#[test]
+fn rules_have_no_sql_no_clock_and_nothing_to_wait_for() {
+    let rules = [
+        "operation",
+        "state",
+        "changes",
+        "members",
+        "admins",
+        "blocks",
+        "whitelist",
+        "mutes",
+        "restrictions",
+        "details",
+        "attributes",
+        "expiry",
+        "forgetting",
+    ];
+    for rule in rules {
+        assert_none(
+            &format!("rooms/{rule}.rs"),
+            &["sqlx", "async", ".await", "now(", "now_utc", "Instant", "crate::db", "store::"],
+        );
+    }
+}

@@ -18,6 +18,7 @@ mod compat;
 mod concurrency;
 mod errors;
 mod events;
+mod expiry;
 mod idempotency;
 mod layers;
 mod members;

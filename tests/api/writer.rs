@@ -1,322 +1,435 @@
-//! Many changes at once: what they have to do with each other, and what they have not.
+//! Changes that are made together, each as if it were alone.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use reqwest::Method;
+use futures_util::future::join_all;
+use roomward::accounts::apps::App;
+use roomward::config::Settings;
 use roomward::db::Db;
 use roomward::error::Error;
 use roomward::events::log::Actor;
 use roomward::migrations;
-use roomward::names::{Names, RoomKey};
-use roomward::rooms::operation::make;
-use roomward::rooms::state::{Facts, Needs, Room, State};
+use roomward::names::{Names, PERMANENT_MS, RoomKey};
+use roomward::rooms::expiry::end_what_has_ended;
+use roomward::rooms::operation::{Operation, make};
+use roomward::rooms::state::{Ended, Facts, Needs, State};
 use roomward::rooms::store::load::{self, Held};
 use roomward::rooms::store::save;
+use roomward::rooms::writer::Writer;
 use roomward::rooms::{admins, attributes, blocks, details, members, mutes, whitelist};
-use serde_json::{Value, json};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 
-use crate::app::{Instance, TestApp, eventually, find_next_ends, new_database, numbered, plant_rooms, recount, settings};
+use crate::app::{
+    Instance, TestApp, eventually, find_next_ends, new_app, new_database, numbered, plant_rooms, settings, shared_database,
+};
 
-/// An instance with settings of its own, on a database of its own.
-async fn alone(change: impl FnOnce(&mut roomward::config::Settings)) -> (Instance, TestApp) {
+const ROOMS: [&str; 3] = ["1", "2", "3"];
+/// All but the last are registered.
+const USERS: [&str; 7] = ["u0", "u1", "u2", "u3", "u4", "u5", "u6"];
+
+/// A new database with what the service needs, and a way to it.
+async fn database() -> (String, PgPool) {
     let url = new_database().await;
     migrations::run(&url).await.expect("migrated");
-    let mut settings = settings(&url);
-    change(&mut settings);
-    let instance = Instance::start(settings);
-    let app = TestApp::on(instance.address, &url).await;
-    (instance, app)
+    let db = PgPoolOptions::new().max_connections(5).connect(&url).await.expect("the database");
+    (url, db)
 }
 
-async fn ends_told(app: &TestApp, room: &str) -> Vec<String> {
-    let events = app.get(&format!("/chatrooms/{room}/events?kind=MUTE/EXPIRE&limit=1000")).await.json();
-    let users = |event: &Value| event["users"].as_array().cloned().unwrap_or_default();
-    let mut told: Vec<String> = Vec::new();
-    let mut events = events;
-    loop {
-        let page = events["data"].as_array().cloned().unwrap_or_default();
-        told.extend(page.iter().flat_map(users).filter_map(|name| name.as_str().map(str::to_owned)));
-        let (next, last) = (events["next"].as_i64().unwrap_or(i64::MAX), events["last"].as_i64().unwrap_or(0));
-        if next >= last {
-            return told;
-        }
-        events = app.get(&format!("/chatrooms/{room}/events?kind=MUTE/EXPIRE&limit=1000&since={next}")).await.json();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_ends_of_mutes_are_told_in_a_room_that_never_rests() {
-    let (_instance, app) = alone(|settings| settings.database.max_connections = 10).await;
-    let app = Arc::new(app);
-    let muted = numbered("muted", 10);
-    let busy = numbered("busy", 60);
-    let names: Vec<&str> = muted.iter().chain(&busy).map(String::as_str).collect();
-    app.users(&names).await;
-    app.users(&["ann"]).await;
-    let room = app.room("ann", &muted.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let until = Instant::now() + Duration::from_secs(4);
-    let mut storm = JoinSet::new();
-    for name in busy {
-        let (app, path) = (app.clone(), format!("/chatrooms/{room}/users/{name}"));
-        storm.spawn(async move {
-            while Instant::now() < until {
-                assert_eq!(app.post(&path).await.status, 200);
-                assert_eq!(app.delete(&path).await.status, 200);
-            }
-        });
-    }
-    let body = json!({"usernames": muted, "mute_duration": 500});
-    assert_eq!(app.post_json(&format!("/chatrooms/{room}/mute"), body).await.status, 200);
-    eventually("every end is told though the room is changed all the time", || async {
-        ends_told(&app, &room).await.len() == 10
-    })
-    .await;
-    assert!(Instant::now() < until, "the storm was not over by then");
-    storm.join_all().await;
-    let mut told = ends_told(&app, &room).await;
-    told.sort();
-    let mut expected = muted.clone();
-    expected.sort();
-    assert_eq!(told, expected, "each once");
-    app.assert_invariants().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_room_that_is_held_delays_neither_the_ends_nor_the_changes_of_another() {
-    let (_instance, app) = alone(|settings| settings.database.max_connections = 8).await;
-    app.users(&["ann", "bob", "cid"]).await;
-    let (held, free) = (app.room("ann", &["bob"]).await, app.room("ann", &["bob"]).await);
-    let mute = async |room: &str| {
-        let body = json!({"usernames": ["bob"], "mute_duration": 3_600_000});
-        assert_eq!(app.post_json(&format!("/chatrooms/{room}/mute"), body).await.status, 200);
-    };
-    mute(&held).await;
-    mute(&free).await;
-    let busy = app.lock_room(&held).await;
-    // What has ended in the held room has ended first.
-    sqlx::query("update mutes set ends_at = now() - case chatroom when $1 then interval '1 hour' else interval '1 s' end")
-        .bind(&held)
-        .execute(&app.db)
+/// An app with three rooms of six seats, in which the first three users are.
+async fn stage(db: &PgPool, org: &str) -> App {
+    let app = new_app(db, org, "app").await;
+    sqlx::query("insert into users (app, username) select $1, unnest($2::text[])")
+        .bind(app.id)
+        .bind(&USERS[..6])
+        .execute(db)
         .await
-        .expect("aged");
-    find_next_ends(&app.db, app.app.id).await;
-    let waiting = {
-        let request = app.request(Method::POST, &format!("/chatrooms/{held}/users/cid"));
-        tokio::spawn(async move { request.send().await.expect("an answer").status().as_u16() })
-    };
-    assert_eq!(app.post(&format!("/chatrooms/{free}/users/cid")).await.status, 200);
-    eventually("the end in the free room is told", || async { ends_told(&app, &free).await == ["bob"] }).await;
-    assert!(!waiting.is_finished(), "the held room is held all the while");
-    busy.rollback().await.expect("unlocked");
-    assert_eq!(waiting.await.expect("no panic"), 200);
-    find_next_ends(&app.db, app.app.id).await;
-    eventually("the end in the held room is told after it", || async { ends_told(&app, &held).await == ["bob"] }).await;
-    app.assert_invariants().await;
+        .expect("users");
+    let people: Vec<(i64, String)> = (1..).zip(USERS[..3].iter().map(|name| (*name).to_owned())).collect();
+    plant_rooms(db, app.id, &ROOMS.map(str::to_owned), "u0", &people).await;
+    sqlx::query("update room_counters set maxusers = 5 where app = $1").bind(app.id).execute(db).await.expect("seats");
+    app
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn however_many_rooms_are_held_there_are_no_more_backends_than_connections() {
-    const CONNECTIONS: u32 = 8;
-    let (_instance, app) = alone(|settings| settings.database.max_connections = CONNECTIONS).await;
-    app.users(&["ann", "bob"]).await;
-    plant_rooms(&app.db, app.app.id, &numbered("room", 60), "ann", &[(1, "ann".into()), (2, "bob".into())]).await;
-    sqlx::query(
-        "insert into mutes (app, chatroom, username, seq, ends_at)
-         select app, id, 'bob', 3, date_trunc('milliseconds', now()) + interval '2 s' from chatrooms where app = $1",
+fn writer(db: &PgPool, batch: usize) -> Writer {
+    let mut writes = Settings::load().expect("settings").writes;
+    writes.batch = batch;
+    Writer::new(Db::new(db.clone()), &writes)
+}
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).expect("31 bits") % sides
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.roll(from.len())]
+    }
+
+    fn one(&mut self) -> Names {
+        Names::new([self.pick(&USERS)])
+    }
+
+    fn some(&mut self) -> Names {
+        let count = 1 + self.roll(3);
+        Names::new((0..count).map(|_| self.pick(&USERS)).collect::<Vec<_>>())
+    }
+}
+
+/// A change of any kind.
+trait Step {
+    /// Makes it in memory.
+    fn make(&self, state: &mut State, key: &RoomKey, actor: &Actor);
+    /// Has it made; the outcome in words.
+    fn submit<'a>(self: Box<Self>, writer: &'a Writer, key: &'a RoomKey, actor: &'a Actor) -> Outcome<'a>;
+}
+
+/// What a change comes to, in words.
+type Outcome<'a> = Pin<Box<dyn Future<Output = String> + 'a>>;
+
+impl<O: Operation<Outcome: Debug>> Step for O {
+    fn make(&self, state: &mut State, key: &RoomKey, actor: &Actor) {
+        // A refusal is as good as anything else.
+        let _ = make(state, key, actor, self);
+    }
+
+    fn submit<'a>(self: Box<Self>, writer: &'a Writer, key: &'a RoomKey, actor: &'a Actor) -> Outcome<'a> {
+        Box::pin(async move {
+            let outcome = format!("{:?}", writer.submit(key, actor, *self).await);
+            // Where mutes are lifted, that is the moment of the transaction.
+            if outcome.starts_with("Ok(Ok(") && !outcome.contains("2116-12-31") { "lifted".into() } else { outcome }
+        })
+    }
+}
+
+/// A change, of which room, and in whose name.
+type Call = (RoomKey, Actor, Box<dyn Step>);
+
+/// The batches that a random one seldom is: who goes and comes again, with and without what hangs on it; an owner who gives
+/// the room away and goes; who is blocked and let in again; and the last room that a user may be in.
+fn hard_calls(round: usize, app: i32, rooms_per_user: u32) -> Option<Vec<Call>> {
+    let name = |name: &str| Names::new([name]);
+    let come = |user: &str| Box::new(members::Add { names: name(user), rooms_per_user });
+    let go = |user: &str| Box::new(members::Remove { names: name(user) });
+    let set = |user: &str, key: &str| {
+        let operator = attributes::Operator { name: name(user), forced: true };
+        Box::new(attributes::Set { operator, attributes: vec![(key.into(), "a".into())], leaves_with_setter: true })
+    };
+    let give = |user: &str| Box::new(details::Update { new_owner: Some(name(user)), ..details::Update::default() });
+    let block = |user: &str| {
+        let (names, duration_ms) = (name(user), PERMANENT_MS);
+        Box::new(blocks::Block { names, duration_ms, include_non_members: true, move_end: true, limit: 0 })
+    };
+    let promote = |user: &str| Box::new(admins::Promote { name: name(user) });
+    let whiten = |user: &str| Box::new(whitelist::Add { names: name(user) });
+    let steps: Vec<(&str, Box<dyn Step>)> = match round {
+        0 => vec![("1", set("u1", "color")), ("1", set("u2", "size")), ("1", promote("u1")), ("1", whiten("u1"))],
+        1 => vec![("1", go("u1")), ("1", come("u1")), ("1", set("u1", "color")), ("1", go("u2")), ("1", come("u2"))],
+        2 => vec![("1", promote("u1")), ("1", go("u1")), ("1", come("u1")), ("1", promote("u1")), ("1", whiten("u1"))],
+        3 => vec![("1", give("u1")), ("1", go("u0")), ("2", give("u2")), ("2", go("u0")), ("2", come("u0")), ("2", give("u0"))],
+        4 => vec![
+            ("2", block("u1")),
+            ("2", come("u1")),
+            ("2", Box::new(blocks::Unblock { names: name("u1") })),
+            ("2", come("u1")),
+            ("2", block("u1")),
+            ("2", Box::new(blocks::Unblock { names: name("u1") })),
+            ("2", block("u1")),
+        ],
+        5 => vec![("1", come("u4")), ("2", come("u4")), ("2", come("u5")), ("3", come("u4")), ("3", come("u5"))],
+        6 => vec![("1", go("u4")), ("3", come("u4")), ("3", go("u5")), ("3", come("u5"))],
+        _ => return None,
+    };
+    Some(steps.into_iter().map(|(id, step)| (RoomKey::new(app, id), Actor::client(), step)).collect())
+}
+
+/// Changes of any rooms, in the order in which a batch makes them.
+fn calls(dice: &mut Dice, app: i32, rooms_per_user: u32) -> Vec<Call> {
+    let mut calls: Vec<_> = (0..2 + dice.roll(12)).map(|_| call(dice, app, rooms_per_user)).collect();
+    calls.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    calls
+}
+
+fn call(dice: &mut Dice, app: i32, rooms_per_user: u32) -> Call {
+    let (limit, duration_ms) = (0, PERMANENT_MS);
+    let operator = |dice: &mut Dice| attributes::Operator { name: dice.one(), forced: dice.roll(2) == 0 };
+    let step: Box<dyn Step> = match dice.roll(22) {
+        0..4 => Box::new(members::Add { names: dice.some(), rooms_per_user }),
+        4..7 => Box::new(members::Remove { names: dice.some() }),
+        7..9 => Box::new(admins::Promote { name: dice.one() }),
+        9 => Box::new(admins::Demote { name: dice.one() }),
+        10 => Box::new(blocks::Block {
+            names: dice.some(),
+            duration_ms,
+            include_non_members: dice.roll(2) == 0,
+            move_end: dice.roll(2) == 0,
+            limit,
+        }),
+        11..13 => Box::new(blocks::Unblock { names: dice.some() }),
+        13 => Box::new(whitelist::Add { names: dice.some() }),
+        14 => Box::new(whitelist::Remove { names: dice.some() }),
+        15 => Box::new(mutes::Mute { names: dice.some(), duration_ms: dice.pick(&[0, PERMANENT_MS]), limit }),
+        16 => Box::new(mutes::Unmute { names: dice.some() }),
+        17 => Box::new(details::SetMuteAll { mute_all: dice.roll(2) == 0 }),
+        18..20 => Box::new(details::Update {
+            description: (dice.roll(2) == 0).then(|| dice.pick(&["a", "b"]).to_owned()),
+            maxusers: (dice.roll(3) == 0).then(|| dice.pick(&[4, 5, 6])),
+            new_owner: Some(dice.one()),
+            ..details::Update::default()
+        }),
+        20 => Box::new(attributes::Set {
+            operator: operator(dice),
+            attributes: vec![(dice.pick(&["color", "size"]).to_owned(), dice.pick(&["a", "b"]).to_owned())],
+            leaves_with_setter: dice.roll(3) > 0,
+        }),
+        _ => Box::new(attributes::Delete { operator: operator(dice), keys: vec![dice.pick(&["color", "size"]).to_owned()] }),
+    };
+    let reason = (dice.roll(3) == 0).then(|| dice.pick(&["a", "b"]).to_owned());
+    (RoomKey::new(app, dice.pick(&ROOMS)), Actor { reason, ..Actor::client() }, step)
+}
+
+/// All that the database knows of the rooms of an app, but for moments.
+async fn rows(db: &PgPool, app: i32) -> Vec<String> {
+    sqlx::query_scalar(
+        "select 'member ' || t::text from (select chatroom, username, seq from members where app = $1) t
+         union all select 'admin ' || t::text from (select chatroom, username, seq from admins where app = $1) t
+         union all select 'white ' || t::text from (select chatroom, username, seq from whitelist where app = $1) t
+         union all select 'block ' || t::text from (select chatroom, username, seq, reason from blocks where app = $1) t
+         union all select 'mute ' || t::text from (select chatroom, username, seq, reason from mutes where app = $1) t
+         union all select 'attribute ' || t::text from (select chatroom, key, value, setter, leaves_with from attributes where app = $1) t
+         union all select 'stretch ' || t::text from (select chatroom, level, bucket, members from member_counts where app = $1) t
+         union all select 'room ' || t::text from (
+             select id, name, description, owner, mute_all, mute_reason from chatrooms where app = $1
+         ) t
+         union all select 'counters ' || t::text from (
+             select chatroom, maxusers, member_count, admin_count, mute_count, block_count, last_seq, last_event
+             from room_counters where app = $1
+         ) t
+         union all select 'event ' || t::text from (
+             select chatroom, n, kind, users, before::text, after::text, actor, reason, member_count from events where app = $1
+         ) t
+         order by 1",
     )
-    .bind(app.app.id)
-    .execute(&app.db)
+    .bind(app)
+    .fetch_all(db)
     .await
-    .expect("mutes");
-    recount(&app.db, app.app.id).await;
-    let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from room_counters where app = $1 for update").bind(app.app.id).execute(&mut *busy).await.expect("locks");
-    let until = Instant::now() + Duration::from_secs(5);
-    while Instant::now() < until {
-        let backends: i64 = sqlx::query_scalar(
-            "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'roomward'",
-        )
-        .fetch_one(&app.db)
-        .await
-        .expect("a row");
-        assert!(backends <= i64::from(CONNECTIONS), "{backends} backends");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    busy.rollback().await.expect("unlocked");
-    eventually("every end is told", || async {
-        let told: i64 = sqlx::query_scalar("select count(*) from events where app = $1 and kind = 'MUTE/EXPIRE'")
-            .bind(app.app.id)
-            .fetch_one(&app.db)
-            .await
-            .expect("a row");
-        told == 60
-    })
-    .await;
+    .expect("rows")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_answers_503_at_once_and_the_service_goes_on() {
-    let (_instance, app) = alone(|settings| settings.writes.queue = 3).await;
-    let app = Arc::new(app);
-    let names = numbered("user", 12);
-    app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    app.users(&["ann"]).await;
-    let room = app.room("ann", &[]).await;
-    let busy = app.lock_room(&room).await;
-    let mut rush = JoinSet::new();
-    for name in names.clone() {
-        let (app, path) = (app.clone(), format!("/chatrooms/{room}/users/{name}"));
-        rush.spawn(async move { app.post(&path).await.status });
+/// On one thread: all changes of a batch wait before the writer has a look.
+#[tokio::test]
+async fn a_batch_answers_and_leaves_what_its_changes_do_one_by_one() {
+    let (_, db) = database().await;
+    for seed in 1..=4_u64 {
+        let rooms_per_user = [0, 2][usize::from(seed % 2 == 0)];
+        let (together, alone) = (stage(&db, &format!("together{seed}")).await, stage(&db, &format!("alone{seed}")).await);
+        let (many, one) = (writer(&db, 256), writer(&db, 1));
+        let (mut dice, mut same_dice) = (Dice(seed * 0x9e37_79b9), Dice(seed * 0x9e37_79b9));
+        for round in 0..40 {
+            let next =
+                |dice: &mut Dice, app| hard_calls(round, app, rooms_per_user).unwrap_or_else(|| calls(dice, app, rooms_per_user));
+            let batch = next(&mut dice, together.id);
+            let places: Vec<(RoomKey, Actor)> = batch.iter().map(|(key, actor, _)| (key.clone(), actor.clone())).collect();
+            let steps = batch.into_iter().map(|(.., step)| step);
+            let in_batch = join_all(steps.zip(&places).map(|(step, (key, actor))| step.submit(&many, key, actor))).await;
+            let mut one_by_one = Vec::new();
+            for (key, actor, step) in next(&mut same_dice, alone.id) {
+                one_by_one.push(step.submit(&one, &key, &actor).await);
+            }
+            assert_eq!(in_batch, one_by_one, "seed {seed}, round {round}");
+            assert_eq!(rows(&db, together.id).await, rows(&db, alone.id).await, "seed {seed}, round {round}");
+        }
+        let transactions: Vec<i64> =
+            sqlx::query_scalar("select count(distinct xact) from events where app = any($1) group by app order by app = $2")
+                .bind([together.id, alone.id])
+                .bind(alone.id)
+                .fetch_all(&db)
+                .await
+                .expect("figures");
+        assert!(transactions[0] <= 40 && transactions[1] > transactions[0], "these were batches: {transactions:?}");
     }
-    let mut statuses = Vec::new();
-    while !statuses.contains(&503) {
-        statuses.push(rush.join_next().await.expect("one of them").expect("no panic"));
-    }
-    busy.rollback().await.expect("unlocked");
-    statuses.extend(rush.join_all().await);
-    assert!(statuses.iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
-    let members = app.members(&room).await.len();
-    assert_eq!(members - 1, statuses.iter().filter(|status| **status == 200).count(), "{statuses:?}");
-    assert_eq!(app.post_json(&format!("/chatrooms/{room}/users"), json!({"usernames": names})).await.status, 200);
-    app.assert_invariants().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_the_database_refuses_fails_alone() {
-    let (_instance, app) = alone(|settings| settings.writes.lanes = 1).await;
-    let app = Arc::new(app);
-    let names = numbered("user", 30);
-    app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    app.users(&["ann", "bad"]).await;
-    let room = app.room("ann", &[]).await;
-    sqlx::query("alter table members add constraint nobody_is_bad check (username <> 'bad')")
-        .execute(&app.db)
-        .await
-        .expect("a rule");
-    let busy = app.lock_room(&room).await;
-    let mut rush = JoinSet::new();
-    for name in names.iter().cloned().chain(["bad".to_owned()]) {
-        let (app, path) = (app.clone(), format!("/chatrooms/{room}/users/{name}"));
-        rush.spawn(async move {
-            let status = app.post(&path).await.status;
-            (name, status)
-        });
+/// What is loaded of the rooms when everything is asked for.
+async fn load_all(connection: &mut sqlx::PgConnection, app: i32) -> State {
+    let mut needs = Needs { texts: true, attributes: true, ended: 1000, ..Needs::default() };
+    needs.users(&Names::new(USERS), Facts(255));
+    let needs: BTreeMap<RoomKey, Needs> = ROOMS.iter().map(|id| (RoomKey::new(app, *id), needs.clone())).collect();
+    let keys: Vec<RoomKey> = needs.keys().cloned().collect();
+    let locks = load::lock(connection, &keys, Held::Wait).await.expect("locked");
+    load::load(connection, &needs, &locks).await.expect("loaded").state
+}
+
+/// The same without what belongs to a transaction, or may come too early.
+fn lasting(mut state: State) -> State {
+    let moment = time::OffsetDateTime::UNIX_EPOCH;
+    for room in state.rooms.values_mut() {
+        (room.now, room.xact, room.is_due, room.ended) = (moment, 0, false, Ended::default());
+        room.events.clear();
+        room.counters.next_end = moment;
     }
-    // They wait for the same room, and so become one batch.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    busy.rollback().await.expect("unlocked");
-    for (name, status) in rush.join_all().await {
-        assert_eq!(status, if name == "bad" { 500 } else { 200 }, "{name}");
-    }
-    assert_eq!(app.members(&room).await.len(), 31);
-    app.assert_invariants().await;
+    state
 }
 
 #[tokio::test]
-async fn coming_and_going_leaves_no_versions_where_reads_look() {
-    let (_instance, app) = alone(|_| {}).await;
-    let names = numbered("user", 60);
-    app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    app.users(&["ann"]).await;
-    let room = app.room("ann", &[]).await;
-    let versions = async || -> (String, String) {
-        sqlx::query_as(
-            "select chatrooms.ctid::text || chatrooms.xmax::text, room_counters.ctid::text from chatrooms
-             join room_counters on (room_counters.app, room_counters.chatroom) = (chatrooms.app, id) where id = $1",
-        )
-        .bind(&room)
-        .fetch_one(&app.db)
-        .await
-        .expect("a row")
+async fn what_was_saved_is_what_is_loaded() {
+    let (_, db) = database().await;
+    let app = stage(&db, "org").await;
+    let mut dice = Dice(0x2545_f491);
+    for round in 0..120 {
+        let mut transaction = db.begin().await.expect("a transaction");
+        let before = load_all(&mut transaction, app.id).await;
+        let mut after = before.clone();
+        for id in ROOMS {
+            let key = RoomKey::new(app.id, id);
+            let changes = end_what_has_ended(after.rooms.get_mut(&key).expect("loaded"));
+            after.apply(&key, changes);
+        }
+        let rooms_per_user = if round < 60 { 0 } else { 2 };
+        let calls = hard_calls(round, app.id, rooms_per_user).unwrap_or_else(|| calls(&mut dice, app.id, rooms_per_user));
+        for (key, actor, step) in calls {
+            step.make(&mut after, &key, &actor);
+        }
+        save::save(&mut transaction, &before, &after).await.expect("saved");
+        transaction.commit().await.expect("committed");
+        let mut transaction = db.begin().await.expect("a transaction");
+        let loaded = load_all(&mut transaction, app.id).await;
+        for room in loaded.rooms.values() {
+            for end in room.people.values().flat_map(|user| [&user.mute, &user.block]).flatten() {
+                assert!(room.counters.next_end <= end.ends_at, "round {round}: somebody's end would not be seen");
+            }
+        }
+        assert_eq!(lasting(loaded), lasting(after), "round {round}");
+        transaction.rollback().await.expect("unlocked");
+        if round % 5 == 0 {
+            for table in [
+                "update mutes set ends_at = date_trunc('milliseconds', now()) where app = $1",
+                "update blocks set ends_at = date_trunc('milliseconds', now()) where app = $1",
+            ] {
+                sqlx::query(table).bind(app.id).execute(&db).await.expect("aged");
+            }
+            find_next_ends(&db, app.id).await;
+        }
+    }
+    let kinds: i64 = sqlx::query_scalar("select count(distinct kind) from events").fetch_one(&db).await.expect("figures");
+    assert!(kinds >= 15, "only {kinds} kinds of events have come");
+}
+
+fn add(name: &str) -> members::Add {
+    members::Add { names: Names::new([name]), rooms_per_user: 0 }
+}
+
+/// A database that refuses one user as a member.
+async fn refuse_u5(db: &PgPool) {
+    sqlx::raw_sql(
+        "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not this one'; end $$;
+         create trigger refuse before insert on members for each row when (new.username = 'u5') execute function refuse();",
+    )
+    .execute(db)
+    .await
+    .expect("a trigger");
+}
+
+#[tokio::test]
+async fn a_change_that_the_database_refuses_fails_alone() {
+    let (_, db) = database().await;
+    let app = stage(&db, "org").await;
+    refuse_u5(&db).await;
+    let (writer, actor) = (writer(&db, 256), Actor::client());
+    let rooms = ROOMS.map(|id| RoomKey::new(app.id, id));
+    let calls = [(&rooms[0], "u3"), (&rooms[0], "u5"), (&rooms[0], "u4"), (&rooms[1], "u3"), (&rooms[2], "u4")];
+    let outcomes = join_all(calls.map(|(room, name)| writer.submit(room, &actor, add(name)))).await;
+    assert!(matches!(outcomes[1], Err(Error::Internal(_))), "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 4, "{outcomes:?}");
+    let members: i64 = sqlx::query_scalar("select sum(member_count) from room_counters").fetch_one(&db).await.expect("a sum");
+    assert_eq!(members, 9 + 4);
+}
+
+#[tokio::test]
+async fn a_room_that_is_held_is_answered_for_although_the_rest_of_its_batch_fails() {
+    let (_, db) = database().await;
+    let app = stage(&db, "org").await;
+    refuse_u5(&db).await;
+    let (writer, actor) = (writer(&db, 256), Actor::client());
+    let rooms = ROOMS.map(|id| RoomKey::new(app.id, id));
+    let mut busy = db.begin().await.expect("a transaction");
+    sqlx::query("select from room_counters where chatroom = '2' for update").execute(&mut *busy).await.expect("locked");
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        busy.rollback().await.expect("unlocked");
     };
-    let before = versions().await;
+    let calls = [(&rooms[0], "u5"), (&rooms[1], "u3"), (&rooms[2], "u4")];
+    let calls = join_all(calls.map(|(room, name)| writer.submit(room, &actor, add(name))));
+    let (outcomes, ()) = tokio::join!(calls, release);
+    assert!(outcomes[0].is_err() && outcomes[1].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_changes_than_may_wait_are_refused_at_once() {
+    let mut short = settings(shared_database());
+    short.writes.queue = 3;
+    let instance = Instance::start(short);
+    let app = TestApp::new().await.through(instance.address);
+    let names = numbered("user", 12);
+    app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let room = app.room_with("ann", &[]).await;
+    let busy = app.lock_room(&room).await;
+    let add = |name: &str| {
+        let request = app.request(reqwest::Method::POST, &format!("/chatrooms/{room}/users/{name}"));
+        async move {
+            let began = Instant::now();
+            (request.send().await.expect("an answer").status().as_u16(), began.elapsed())
+        }
+    };
+    let mut calls = JoinSet::new();
+    // The first is taken, and waits for the room; the others wait behind it.
+    calls.spawn(add(&names[0]));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    names[1..11].iter().for_each(|name| drop(calls.spawn(add(name))));
+    for _ in 0..7 {
+        let (status, took) = calls.join_next().await.expect("a call").expect("no panic");
+        assert_eq!(status, 503);
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+    busy.rollback().await.expect("unlocked");
+    assert!(calls.join_all().await.iter().all(|(status, _)| *status == 200), "those who waited are served");
+    assert_eq!(add(&names[11]).await.0, 200);
+    assert_eq!(app.members(&room).await.len(), 6);
+    app.assert_invariants().await;
+}
+
+/// Reads of a room must not have to walk the versions that its changes leave behind under a long snapshot.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_and_goes_leaves_no_version_of_the_row_that_every_read_looks_at() {
+    let (url, db) = database().await;
+    let instance = Instance::start(settings(&url));
+    let app = TestApp::on(instance.address, &url).await;
+    let names = numbered("user", 100);
+    app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let room = app.room_with("ann", &[]).await;
+    let versions = async |table: &str| -> i64 {
+        let statement = "select n_tup_upd from pg_stat_user_tables where relname = $1";
+        sqlx::query_scalar(statement).bind(table).fetch_one(&db).await.expect("figures")
+    };
+    let before = versions("chatrooms").await;
     for name in &names {
         assert_eq!(app.post(&format!("/chatrooms/{room}/users/{name}")).await.status, 200);
     }
-    assert_eq!(app.delete(&format!("/chatrooms/{room}/users/{}", names[0])).await.status, 200);
-    let after = versions().await;
-    assert_eq!(before.0, after.0, "neither written nor locked");
-    assert_ne!(before.1, after.1, "this one is");
-}
-
-/// Everything about a room and six users in it, loaded under the room's lock.
-async fn load_all(connection: &mut sqlx::PgConnection, key: &RoomKey) -> State {
-    let facts = Facts::HELD | Facts::LEAVING | Facts::BLOCK | Facts::MUTE;
-    let mut needs = Needs { texts: true, attributes: true, ..Needs::default() };
-    needs.users(&Names::new(numbered("user", 6)), facts);
-    needs.users(&Names::new(["ann"]), facts);
-    let locks = load::lock(connection, std::slice::from_ref(key), Held::Wait).await.expect("locked");
-    load::load(connection, &[(key.clone(), needs)].into(), &locks).await.expect("loaded").state
-}
-
-/// A room but for what belongs to one transaction.
-fn lasting(state: &State, key: &RoomKey) -> Room {
-    let mut room = state.rooms[key].clone();
-    (room.now, room.xact, room.is_due) = (time::OffsetDateTime::UNIX_EPOCH, 0, false);
-    room.events.clear();
-    room
-}
-
-#[tokio::test]
-async fn what_was_decided_in_memory_is_what_is_loaded_again() {
-    let (_instance, app) = alone(|settings| settings.expiry.every_ms = 3_600_000).await;
-    let names = numbered("user", 6);
-    app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    app.users(&["ann"]).await;
-    let room = app.room_of(5, "ann", &["user1", "user2"]).await;
-    let (key, db) = (RoomKey::new(app.app.id, &*room), Db::new(app.db.clone()));
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = |below: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % below
-    };
-    for batch in 0..60 {
-        let mut transaction = db.begin().await.expect("a transaction");
-        let before = load_all(&mut transaction, &key).await;
-        let mut after = before.clone();
-        for _ in 0..=random(12) {
-            let reason = (random(2) == 0).then(|| "because".to_owned());
-            let actor = Actor { name: "mo".into(), reason };
-            let name = Names::new([numbered("user", 6)[usize::try_from(random(6)).expect("small")].clone()]);
-            let made = |done: Result<(), Error>| drop(done);
-            match random(13) {
-                0..=2 => made(make(&mut after, &key, &actor, &members::Add { names: name, rooms_per_user: 0 }).map(drop)),
-                3 => made(make(&mut after, &key, &actor, &members::Remove { names: name }).map(drop)),
-                4 => made(make(&mut after, &key, &actor, &admins::Promote { name })),
-                5 => made(make(&mut after, &key, &actor, &whitelist::Add { names: name }).map(drop)),
-                6 => {
-                    let block = blocks::Block {
-                        names: name,
-                        duration_ms: 3_600_000,
-                        include_non_members: random(2) == 0,
-                        move_end: true,
-                        limit: 0,
-                    };
-                    made(make(&mut after, &key, &actor, &block).map(drop));
-                }
-                7 => made(make(&mut after, &key, &actor, &blocks::Unblock { names: name }).map(drop)),
-                8 => made(make(&mut after, &key, &actor, &mutes::Mute { names: name, duration_ms: 60_000, limit: 0 }).map(drop)),
-                9 => made(make(&mut after, &key, &actor, &mutes::Unmute { names: name }).map(drop)),
-                10 => made(make(&mut after, &key, &actor, &details::Update { new_owner: Some(name), ..Default::default() })),
-                11 => made(make(&mut after, &key, &actor, &details::SetAnnouncement { text: format!("number {batch}") })),
-                _ => {
-                    let operator = attributes::Operator { name, forced: random(2) == 0 };
-                    let leaves_with_setter = random(2) == 0;
-                    let attributes = vec![(format!("key{}", random(3)), "value".to_owned())];
-                    made(make(&mut after, &key, &actor, &attributes::Set { operator, attributes, leaves_with_setter }).map(drop));
-                }
-            }
-        }
-        save::save(&mut transaction, &before, &after).await.expect("saved");
-        assert!(transaction.commit().await.is_ok(), "committed");
-        let mut transaction = db.begin().await.expect("a transaction");
-        let loaded = load_all(&mut transaction, &key).await;
-        transaction.undo().await;
-        assert_eq!(lasting(&loaded, &key), lasting(&after, &key), "batch {batch}");
-    }
-    app.assert_invariants().await;
+    let path = format!("/chatrooms/{room}/users/{}", names[0]);
+    eventually("the figures count the changes", || async {
+        app.delete(&path).await;
+        versions("room_counters").await >= 100
+    })
+    .await;
+    assert_eq!(versions("chatrooms").await, before);
 }

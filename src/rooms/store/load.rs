@@ -421,17 +421,19 @@ async fn count_if_near_a_limit(
     let is_near = |rows: i32, limit: u32| limit > 0 && i64::from(rows) + newcomers > i64::from(limit);
     if is_near(room.counters.mutes, needs.mute_limit) {
         let count = sqlx::query_scalar!(
-            r#"select count(*)::integer as "count!" from mutes where app = $1 and chatroom = $2 and ends_at > statement_timestamp()"#,
+            r#"select count(*)::integer as "count!" from mutes where app = $1 and chatroom = $2 and ends_at > $3"#,
             key.app,
             key.id(),
+            room.now,
         );
         room.mutes_in_force = Some(count.fetch_one(&mut *connection).await?);
     }
     if is_near(room.counters.blocks, needs.block_limit) {
         let count = sqlx::query_scalar!(
-            r#"select count(*)::integer as "count!" from blocks where app = $1 and chatroom = $2 and ends_at > statement_timestamp()"#,
+            r#"select count(*)::integer as "count!" from blocks where app = $1 and chatroom = $2 and ends_at > $3"#,
             key.app,
             key.id(),
+            room.now,
         );
         room.blocks_in_force = Some(count.fetch_one(connection).await?);
     }
