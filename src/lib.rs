@@ -1,8 +1,8 @@
 //! roomward keeps who is in a chatroom and who may speak there, on PostgreSQL, behind the Easemob REST API.
 //!
 //! In reading order: a request comes in through [`server`], is routed and answered by [`api`], and what is true is
-//! decided by [`rooms`]. Arrows point one way only: `main → server → api, tasks → rooms → accounts → events → names, db →
-//! error`, and `api → callbacks → events`.
+//! decided by [`rooms`]. Arrows point one way only: `main → cli, server → api, tasks → rooms → accounts → events → names,
+//! db → error`, and `api → callbacks → events`.
 
 #![cfg_attr(test, allow(clippy::expect_used))]
 

@@ -1,0 +1,49 @@
+//! `roomward serve`, and `roomward health`, which asks it whether it is ready.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use roomward::config::Settings;
+use roomward::server::Service;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Failure;
+
+pub async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let service = Service::new(settings)?;
+    tracing::info!(address = %service.address(), version = env!("CARGO_PKG_VERSION"), "serving");
+    let stop = service.stop();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        tracing::info!("stopping: requests in flight may finish");
+        stop.stop().await;
+    });
+    service.run().await?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks by hand: one request is no reason to carry an HTTP client.
+pub fn health(settings: &Settings) -> Result<ExitCode, Failure> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let host = match settings.server.host.as_str() {
+        "0.0.0.0" => "127.0.0.1",
+        "::" => "::1",
+        host => host,
+    };
+    let mut connection = TcpStream::connect((host, settings.server.port))?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_write_timeout(Some(PATIENCE))?;
+    write!(connection, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    println!("{body}");
+    Ok(if head.starts_with("HTTP/1.1 200 ") { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
