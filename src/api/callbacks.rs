@@ -13,7 +13,7 @@ use super::call::Call;
 use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
-use crate::callbacks::deliveries::{self, Asked, Entry};
+use crate::callbacks::deliveries::{self, Entry, ListRequest};
 use crate::callbacks::replay::{self, Range};
 use crate::callbacks::rules::{self, Changes, EVERYTHING, NewRule, Rule};
 use crate::error::Error;
@@ -144,7 +144,7 @@ async fn replay(call: Call) -> Result<Reply<Replayed>, Error> {
 }
 
 #[derive(Serialize)]
-struct Delivery {
+struct DeliveryView {
     callid: String,
     chatroom: String,
     n: i64,
@@ -159,7 +159,7 @@ struct Delivery {
 }
 
 /// The newest first, page by page.
-async fn list_deliveries(call: Call) -> Result<Reply<Vec<Delivery>>, Error> {
+async fn list_deliveries(call: Call) -> Result<Reply<Vec<DeliveryView>>, Error> {
     /// No room is called so.
     const NOWHERE: &str = "-";
     const STATES: [&str; 3] = ["pending", "done", "dead"];
@@ -174,11 +174,11 @@ async fn list_deliveries(call: Call) -> Result<Reply<Vec<Delivery>>, Error> {
     let scope = format!("deliveries/{rule}/{states:?}/{room:?}");
     let before = call.state.cursors.read::<i64>(&scope, &params)?.unwrap_or(i64::MAX);
     rules::target(&call.state.db, call.app.id, rule).await?;
-    let asked = Asked { rule, states, room, before, size };
-    let (entries, next) = deliveries::list(&call.state.db, &asked).await?;
-    let cursor = next.map(|place| call.state.cursors.write(&scope, &place));
+    let request = ListRequest { rule, states, room, before, size };
+    let (entries, next) = deliveries::list(&call.state.db, &request).await?;
+    let cursor = next.map(|id| call.state.cursors.write(&scope, &id));
     let appkey = call.app.key();
-    let shown = |entry: Entry| Delivery {
+    let shown = |entry: Entry| DeliveryView {
         callid: format!("{appkey}_{}", entry.call_id),
         chatroom: entry.chatroom,
         n: entry.n,

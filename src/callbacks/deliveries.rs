@@ -1,8 +1,10 @@
 //! What is sent to the targets of callbacks, and what came of it.
 //!
-//! Deliveries wait in lines, one for each rule and room, and are made in the order of the room's events. Whoever works on
-//! a line holds its claim for a while; without the claim nothing is written. Nothing in here asks for a room's lock, and
-//! nobody holds a line's lock for longer than a statement or two.
+//! Deliveries wait in queues, one for each rule and room, and are made in the order of the room's events. The instance
+//! that works on a queue holds its claim for a while; without the claim nothing is written. Nothing in here asks for a
+//! room's lock, and a queue's lock is held for a statement or two at most.
+//!
+//! The table of the queues is called `callback_lines`, after the word that they had when it was made.
 
 use std::time::Duration;
 
@@ -17,36 +19,36 @@ use crate::error::Error;
 pub struct Due {
     /// The rule.
     pub rule: Uuid,
-    /// How long the line that waits longest has been due.
+    /// How long the queue that waits longest has been due.
     pub lag: Duration,
 }
 
-/// A line that is ours to work on, as long as its claim holds.
+/// A queue that this instance works on, as long as its claim holds.
 #[derive(Debug, Clone)]
-pub struct Line {
-    /// Whose deliveries they are.
+pub struct Queue {
+    /// The rule whose deliveries wait in it.
     pub rule: Uuid,
     /// The room that they are about; empty: the app as a whole.
     pub chatroom: String,
     claim: Uuid,
 }
 
-/// What is to be done on a line.
+/// What comes next in a queue.
 pub enum Next {
-    /// This.
+    /// This delivery is to be sent.
     Send(Box<Delivery>),
-    /// This can never be sent: its event is gone.
-    Bury {
+    /// This delivery can never be sent, since its event is gone: it is to be [marked dead](mark_dead).
+    MarkDead {
         /// The delivery.
         id: i64,
-        /// The number of the event that was.
+        /// The number of its event.
         n: i64,
     },
-    /// Nothing is left: the line is to be [closed](close).
+    /// The queue is empty, and to be [closed](close).
     Nothing,
-    /// The rule was paused: the line is to be given [back](give_back).
+    /// The rule is paused: the queue is to be [given back](give_back).
     Paused,
-    /// The rule is deleted, or the claim lost, or lost before a sending could end: nothing of it is ours any more.
+    /// The rule is deleted, or the claim is lost, or ends before a request could: this instance leaves the queue alone.
     Lost,
 }
 
@@ -63,11 +65,11 @@ pub struct Delivery {
     /// The app, as ORG#APP.
     pub appkey: String,
     /// The event.
-    pub event: Event,
+    pub event: CallbackEvent,
 }
 
 /// An event as callbacks tell it.
-pub struct Event {
+pub struct CallbackEvent {
     /// The room's id; empty: the app as a whole.
     pub chatroom: String,
     /// Its number within the room.
@@ -99,11 +101,11 @@ pub struct Attempt {
     pub latency: Duration,
 }
 
-/// How patient deliveries are.
+/// The time limits of deliveries.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// How long a sending may take.
-    pub sending: Duration,
+pub struct Timeouts {
+    /// How long one request to a target may take.
+    pub request: Duration,
     /// How long a claim holds that is not renewed.
     pub lease: Duration,
     /// How long after the first attempt failures are tried again.
@@ -113,25 +115,25 @@ pub struct Patience {
 /// What a delivery is after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// Made. The line goes on.
+    /// Made. The queue goes on.
     Done,
-    /// To be tried again later, as is the line.
+    /// To be tried again later; the queue waits for it.
     Waits,
-    /// Given up. The line goes on.
+    /// Given up. The queue goes on.
     Dead,
-    /// Somebody else has the line by now, and settles it.
+    /// Another instance has the queue by now, and settles it.
     Lost,
 }
 
-/// Which rules have lines that are due.
+/// The rules that have queues that are due.
 pub async fn due(db: &Db) -> Result<Vec<Due>, Error> {
     let rows = sqlx::query!(
         r#"
-        select rule.id, extract(epoch from now() - line.next_at)::float8 as "lag!"
+        select rule.id, extract(epoch from now() - queue.next_at)::float8 as "lag!"
         from callback_rules rule
         cross join lateral (
             select next_at from callback_lines where rule = rule.id and next_at <= now() order by next_at limit 1
-        ) line
+        ) queue
         where not paused and deleted_at is null
         "#
     )
@@ -140,17 +142,17 @@ pub async fn due(db: &Db) -> Result<Vec<Due>, Error> {
     Ok(rows.into_iter().map(|row| Due { rule: row.id, lag: Duration::from_secs_f64(row.lag.max(0.0)) }).collect())
 }
 
-/// Takes up to `count` due lines of a rule that nobody else is just taking, the longest waiting first.
-pub async fn claim(db: &Db, rule: Uuid, count: usize, lease: Duration) -> Result<Vec<Line>, Error> {
+/// Claims up to `count` due queues of a rule, the longest waiting first. Leaves out those that another instance is claiming.
+pub async fn claim(db: &Db, rule: Uuid, count: usize, lease: Duration) -> Result<Vec<Queue>, Error> {
     let rows = sqlx::query!(
         r#"
         with due as (
             select chatroom from callback_lines where rule = $1 and next_at <= now()
             order by next_at limit $2 for no key update skip locked
         )
-        update callback_lines line set claim = gen_random_uuid(), next_at = now() + make_interval(secs => $3)
-        from due where line.rule = $1 and line.chatroom = due.chatroom
-        returning line.chatroom, line.claim as "claim!"
+        update callback_lines queue set claim = gen_random_uuid(), next_at = now() + make_interval(secs => $3)
+        from due where queue.rule = $1 and queue.chatroom = due.chatroom
+        returning queue.chatroom, queue.claim as "claim!"
         "#,
         rule,
         i64::try_from(count).unwrap_or(i64::MAX),
@@ -158,19 +160,19 @@ pub async fn claim(db: &Db, rule: Uuid, count: usize, lease: Duration) -> Result
     )
     .fetch_all(db.pool())
     .await?;
-    Ok(rows.into_iter().map(|row| Line { rule, chatroom: row.chatroom, claim: row.claim }).collect())
+    Ok(rows.into_iter().map(|row| Queue { rule, chatroom: row.chatroom, claim: row.claim }).collect())
 }
 
-/// What is to be done first on a line, for which it must be ours for as long as a sending may take.
-pub async fn next(db: &Db, line: &Line, sending: Duration) -> Result<Next, Error> {
+/// What comes next in a queue, whose claim must hold for as long as a request may take.
+pub async fn next(db: &Db, queue: &Queue, request: Duration) -> Result<Next, Error> {
     let row = sqlx::query!(
         r#"
         select rule.paused, rule.url, rule.secret, apps.org || '#' || apps.name as "appkey!",
                first.id as "id?", first.n as "n?", first.call_id as "call_id?", first.attempts as "attempts?",
                event.kind as "kind?", event.users as "users?", event.before::text as before, event.after::text as after,
                event.actor as "actor?", event.member_count, event.happened_at as "happened_at?"
-        from callback_lines line
-        join callback_rules rule on rule.id = line.rule and rule.deleted_at is null
+        from callback_lines queue
+        join callback_rules rule on rule.id = queue.rule and rule.deleted_at is null
         join apps on apps.id = rule.app
         left join lateral (
             select id, n, call_id, attempts, app from deliveries
@@ -178,12 +180,13 @@ pub async fn next(db: &Db, line: &Line, sending: Duration) -> Result<Next, Error
             order by n, id limit 1
         ) first on true
         left join events event on event.app = first.app and event.chatroom = $2 and event.n = first.n
-        where line.rule = $1 and line.chatroom = $2 and line.claim = $3 and line.next_at > now() + make_interval(secs => $4)
+        where queue.rule = $1 and queue.chatroom = $2 and queue.claim = $3
+          and queue.next_at > now() + make_interval(secs => $4)
         "#,
-        line.rule,
-        line.chatroom,
-        line.claim,
-        sending.as_secs_f64(),
+        queue.rule,
+        queue.chatroom,
+        queue.claim,
+        request.as_secs_f64(),
     )
     .fetch_optional(db.pool())
     .await?;
@@ -195,19 +198,19 @@ pub async fn next(db: &Db, line: &Line, sending: Duration) -> Result<Next, Error
         return Ok(Next::Nothing);
     };
     let (Some(kind), Some(users), Some(actor), Some(happened_at)) = (row.kind, row.users, row.actor, row.happened_at) else {
-        return Ok(Next::Bury { id, n });
+        return Ok(Next::MarkDead { id, n });
     };
-    let (chatroom, before, after, member_count) = (line.chatroom.clone(), row.before, row.after, row.member_count);
-    let event = Event { chatroom, n, kind, users, before, after, actor, member_count, happened_at };
+    let (chatroom, before, after, member_count) = (queue.chatroom.clone(), row.before, row.after, row.member_count);
+    let event = CallbackEvent { chatroom, n, kind, users, before, after, actor, member_count, happened_at };
     let target = Target { url: row.url, sealed: row.secret };
     Ok(Next::Send(Box::new(Delivery { id, call_id, attempts, target, appkey: row.appkey, event })))
 }
 
-/// Writes down what came of an attempt.
+/// Records what came of an attempt.
 ///
-/// After a success the claim holds for another `lease`. After a failure the line rests for 1 s, 2 s, 4 s and so on up to
+/// After a success the claim holds for another `lease`. After a failure the queue waits for 1 s, 2 s, 4 s and so on up to
 /// an hour, each some 20 % more or less, so that a target that comes back is not run over.
-pub async fn settle(db: &Db, line: &Line, id: i64, attempt: &Attempt, patience: &Patience) -> Result<Settled, Error> {
+pub async fn settle(db: &Db, queue: &Queue, id: i64, attempt: &Attempt, timeouts: &Timeouts) -> Result<Settled, Error> {
     let state = sqlx::query_scalar!(
         r#"
         with delivery as (
@@ -221,12 +224,12 @@ pub async fn settle(db: &Db, line: &Line, id: i64, attempt: &Attempt, patience: 
             from delivery
         ),
         held as (
-            update callback_lines line
-            set claim = case when verdict.state <> 'pending' then line.claim end,
+            update callback_lines queue
+            set claim = case when verdict.state <> 'pending' then queue.claim end,
                 next_at = now() + make_interval(secs => case
                     when verdict.state <> 'pending' then $8
                     else least(3600, power(2, least(attempts, 12)) * (0.8 + 0.4 * random())) end)
-            from verdict where line.rule = $1 and line.chatroom = $2 and line.claim = $3
+            from verdict where queue.rule = $1 and queue.chatroom = $2 and queue.claim = $3
             returning verdict.*
         ),
         rule as (
@@ -240,15 +243,15 @@ pub async fn settle(db: &Db, line: &Line, id: i64, attempt: &Attempt, patience: 
         from held where id = $4
         returning deliveries.state
         "#,
-        line.rule,
-        line.chatroom,
-        line.claim,
+        queue.rule,
+        queue.chatroom,
+        queue.claim,
         id,
         attempt.succeeded,
         attempt.status.map(i32::from),
         attempt.latency.as_secs_f64(),
-        patience.lease.as_secs_f64(),
-        patience.give_up_after.as_secs_f64(),
+        timeouts.lease.as_secs_f64(),
+        timeouts.give_up_after.as_secs_f64(),
     )
     .fetch_optional(db.pool())
     .await?;
@@ -260,60 +263,60 @@ pub async fn settle(db: &Db, line: &Line, id: i64, attempt: &Attempt, patience: 
     })
 }
 
-/// Gives up a delivery that can never be made. Whether the line is still ours.
-pub async fn bury(db: &Db, line: &Line, id: i64, lease: Duration) -> Result<bool, Error> {
-    let buried = sqlx::query!(
+/// Gives up a delivery that can never be made. Returns whether the claim still holds.
+pub async fn mark_dead(db: &Db, queue: &Queue, id: i64, lease: Duration) -> Result<bool, Error> {
+    let marked = sqlx::query!(
         "with held as (
              update callback_lines set next_at = now() + make_interval(secs => $5)
              where rule = $1 and chatroom = $2 and claim = $3 returning claim
          )
          update deliveries set state = 'dead', ended_at = now()
          where id = $4 and state = 'pending' and exists (select from held)",
-        line.rule,
-        line.chatroom,
-        line.claim,
+        queue.rule,
+        queue.chatroom,
+        queue.claim,
         id,
         lease.as_secs_f64(),
     )
     .execute(db.pool())
     .await?;
-    Ok(buried.rows_affected() > 0)
+    Ok(marked.rows_affected() > 0)
 }
 
-/// Gives a line back as it is, to whoever looks for one next.
-pub async fn give_back(db: &Db, line: &Line) -> Result<(), Error> {
+/// Gives up the claim of a queue: it is due at once, for any instance.
+pub async fn give_back(db: &Db, queue: &Queue) -> Result<(), Error> {
     sqlx::query!(
         "update callback_lines set next_at = now(), claim = null where rule = $1 and chatroom = $2 and claim = $3",
-        line.rule,
-        line.chatroom,
-        line.claim,
+        queue.rule,
+        queue.chatroom,
+        queue.claim,
     )
     .execute(db.pool())
     .await?;
     Ok(())
 }
 
-/// Takes a line away in which nothing waits. `false`: something has come meanwhile, and the line is still ours.
+/// Removes a queue in which nothing waits. `false`: a delivery has come meanwhile, and the claim still holds.
 ///
-/// Whoever adds a delivery holds the line's lock until the commit. So the line is locked first, and only the next
+/// A change that adds a delivery holds the queue's lock until its commit. So the queue is locked first, and only the next
 /// statement, which sees what was committed during the wait, decides.
-pub async fn close(db: &Db, line: &Line) -> Result<bool, Error> {
+pub async fn close(db: &Db, queue: &Queue) -> Result<bool, Error> {
     let mut transaction = db.begin().await?;
     let done = async {
         let held = sqlx::query!(
             "select from callback_lines where rule = $1 and chatroom = $2 and claim = $3 for update",
-            line.rule,
-            line.chatroom,
-            line.claim,
+            queue.rule,
+            queue.chatroom,
+            queue.claim,
         )
         .fetch_optional(&mut *transaction)
         .await?;
         let closed = sqlx::query!(
             "delete from callback_lines where rule = $1 and chatroom = $2 and claim = $3
              and not exists (select from deliveries where rule = $1 and chatroom = $2 and state = 'pending')",
-            line.rule,
-            line.chatroom,
-            line.claim,
+            queue.rule,
+            queue.chatroom,
+            queue.claim,
         )
         .execute(&mut *transaction)
         .await?;
@@ -341,34 +344,34 @@ pub struct Entry {
     pub attempts: i32,
     /// How long the last one took, in milliseconds.
     pub latency_ms: Option<i32>,
-    /// When the room's line is due, if it waits.
+    /// When the room's queue is due, if the delivery waits.
     pub next_at: Option<OffsetDateTime>,
 }
 
-/// Which deliveries of a rule are asked for.
-pub struct Asked<'a> {
+/// Which deliveries of a rule are to be listed.
+pub struct ListRequest<'a> {
     /// The rule.
     pub rule: Uuid,
     /// In one of these states.
     pub states: &'a [&'a str],
     /// Of this room only.
     pub room: Option<&'a str>,
-    /// Older than this one.
+    /// With a smaller id than this.
     pub before: i64,
-    /// So many at most.
+    /// The most entries.
     pub size: i64,
 }
 
-/// How many deliveries one look for those of a room passes over at most.
-const PASSED_OVER: i64 = 10_000;
+/// The most deliveries that one page of a room's deliveries looks at.
+const WINDOW: i64 = 10_000;
 
-/// Reads deliveries, the newest first, and with them the place where to go on, if more may follow.
+/// Reads deliveries, the newest first, and the id before which the next page begins, if more may follow.
 ///
-/// There is no index by room, which every delivery would pay for: a look walks a bounded part of the rule's newest
+/// There is no index by room, which every delivery would pay for: a page looks at a bounded number of the rule's newest
 /// deliveries, and tells how far it got. So a page of a room may be short, or empty, and yet not be the last.
-pub async fn list(db: &Db, asked: &Asked<'_>) -> Result<(Vec<Entry>, Option<i64>), Error> {
-    let walk = if asked.room.is_some() { PASSED_OVER.max(asked.size + 1) } else { asked.size + 1 };
-    let wanted: Vec<String> = asked.states.iter().map(ToString::to_string).collect();
+pub async fn list(db: &Db, request: &ListRequest<'_>) -> Result<(Vec<Entry>, Option<i64>), Error> {
+    let walk = if request.room.is_some() { WINDOW.max(request.size + 1) } else { request.size + 1 };
+    let wanted: Vec<String> = request.states.iter().map(ToString::to_string).collect();
     let rows = sqlx::query!(
         r#"
         with walked as (
@@ -380,20 +383,21 @@ pub async fn list(db: &Db, asked: &Asked<'_>) -> Result<(Vec<Entry>, Option<i64>
         )
         select walk.last as "last?", walk.count as "count!", delivery.id as "id?", delivery.call_id as "call_id?",
                delivery.chatroom as "chatroom?", delivery.n as "n?", delivery.state as "state?", delivery.status,
-               delivery.attempts as "attempts?", delivery.latency_ms, line.next_at as "next_at?"
+               delivery.attempts as "attempts?", delivery.latency_ms, queue.next_at as "next_at?"
         from (select min(id) as last, count(*) as count from walked) walk
         left join (
             select * from walked where $5::text is null or chatroom = $5 order by id desc limit $6
         ) delivery on true
-        left join callback_lines line on line.rule = $1 and line.chatroom = delivery.chatroom and delivery.state = 'pending'
+        left join callback_lines queue
+            on queue.rule = $1 and queue.chatroom = delivery.chatroom and delivery.state = 'pending'
         order by delivery.id desc
         "#,
-        asked.rule,
+        request.rule,
         &wanted,
-        asked.before,
+        request.before,
         walk,
-        asked.room,
-        asked.size + 1,
+        request.room,
+        request.size + 1,
     )
     .fetch_all(db.pool())
     .await?;
@@ -407,7 +411,7 @@ pub async fn list(db: &Db, asked: &Asked<'_>) -> Result<(Vec<Entry>, Option<i64>
             Some(Entry { id, call_id, chatroom, n, state, status, attempts, latency_ms, next_at })
         })
         .collect();
-    let size = usize::try_from(asked.size).unwrap_or(usize::MAX);
+    let size = usize::try_from(request.size).unwrap_or(usize::MAX);
     if entries.len() > size {
         entries.truncate(size);
         let next = entries.last().map(|entry| entry.id);

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::auth::hex;
-use crate::callbacks::deliveries::Event;
+use crate::callbacks::deliveries::CallbackEvent;
 use crate::events::log::CLIENT;
 use crate::names::unix_ms;
 
@@ -85,7 +85,7 @@ struct Info {
 }
 
 /// The body of an event's callback. `call_id` is the same for every attempt, and so is the body.
-pub fn body(appkey: &str, call_id: Uuid, event: &Event, secret: &SecretString) -> String {
+pub fn body(appkey: &str, call_id: Uuid, event: &CallbackEvent, secret: &SecretString) -> String {
     let call_id = format!("{appkey}_{call_id}");
     let timestamp = unix_ms(event.happened_at);
     let (operation, kind) = event.kind.split_once('/').map_or((&*event.kind, None), |(operation, kind)| (operation, Some(kind)));
@@ -106,8 +106,8 @@ pub fn body(appkey: &str, call_id: Uuid, event: &Event, secret: &SecretString) -
 }
 
 /// An event that has not happened, by which a target can be tried.
-pub fn test_event() -> Event {
-    Event {
+pub fn test_event() -> CallbackEvent {
+    CallbackEvent {
         chatroom: String::new(),
         n: 0,
         kind: "TEST/TEST".into(),
@@ -120,7 +120,7 @@ pub fn test_event() -> Event {
     }
 }
 
-fn payload<'a>(operation: &str, kind: Option<&'a str>, appkey: &str, event: &'a Event) -> Option<Payload<'a>> {
+fn payload<'a>(operation: &str, kind: Option<&'a str>, appkey: &str, event: &'a CallbackEvent) -> Option<Payload<'a>> {
     let side = |text: &Option<String>| text.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null);
     let after = side(&event.after);
     let text = |field: &str| after.get(field).map(as_text);
@@ -189,9 +189,9 @@ mod tests {
     const APPKEY: &str = "acme#live";
     const CALL: Uuid = Uuid::from_u128(0x3f2b_8c1e_0000_4000_8000_0000_0000_0001);
 
-    fn event(kind: &str, users: &[&str], before: &str, after: &str) -> Event {
+    fn event(kind: &str, users: &[&str], before: &str, after: &str) -> CallbackEvent {
         let side = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        Event {
+        CallbackEvent {
             chatroom: "r1".into(),
             n: 7,
             kind: kind.into(),
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_body_is_the_contracts_word_for_word() {
-        let joined = Event { member_count: Some(3), ..event("JOIN/DIRECT", &["user1"], "", "") };
+        let joined = CallbackEvent { member_count: Some(3), ..event("JOIN/DIRECT", &["user1"], "", "") };
         // printf 'acme#live_3f2b8c1e-0000-4000-8000-000000000001s3cret1644909510085' | md5sum
         let expected = r#"{"callId":"acme#live_3f2b8c1e-0000-4000-8000-000000000001","security":"5a2c553e9c5a8a0c26465ebae4c8a788","payload":{"member":["user1"],"type":"DIRECT"},"appkey":"acme#live","id":"r1","type":"CHATROOM","event":"group_op_event","operation":"JOIN","operator":"@ppAdmin","timestamp":1644909510085,"member_count":3}"#;
         assert_eq!(body(APPKEY, CALL, &joined, &"s3cret".into()), expected);

@@ -8,8 +8,8 @@ use crate::db::Db;
 use crate::error::Error;
 use crate::names::RoomKey;
 
-/// How many events one statement looks at: some tens of milliseconds.
-const LOOKED_AT: i64 = 5_000;
+/// The most events that one statement looks at: some tens of milliseconds.
+const BATCH: i64 = 5_000;
 
 /// Which events.
 pub enum Range {
@@ -80,8 +80,8 @@ impl Place {
     }
 }
 
-/// One statement's worth. Numbers of a room are walked by themselves: moments need not be in their order. Lines are made in
-/// the order of rooms, so that no two replays wait for each other.
+/// Replays one batch of events. Numbers of a room are walked by themselves: moments need not be in their order. Queues are
+/// made in the order of rooms, so that no two replays wait for each other.
 async fn step(db: &Db, app: i32, rule: Uuid, range: &Range, after: Place) -> Result<(u64, Option<Place>), Error> {
     let (room, last, to) = match range {
         Range::Numbers { room, .. } if room.id() != room.given() => return Ok((0, None)),
@@ -104,7 +104,7 @@ async fn step(db: &Db, app: i32, rule: Uuid, range: &Range, after: Place) -> Res
             join callback_rules rule on rule.id = $2 and rule.deleted_at is null
                  and rule.kinds && array['*', looked.kind, split_part(looked.kind, '/', 1)]
         ),
-        lines as (
+        queues as (
             insert into callback_lines (rule, app, chatroom)
             select distinct $2::uuid, $1::integer, chatroom from chosen order by chatroom
             on conflict (rule, chatroom) do update set next_at = callback_lines.next_at
@@ -129,12 +129,12 @@ async fn step(db: &Db, app: i32, rule: Uuid, range: &Range, after: Place) -> Res
         after.n,
         last,
         to,
-        LOOKED_AT,
+        BATCH,
     )
     .fetch_one(db.pool())
     .await?;
     let next = match (row.happened_at, row.chatroom, row.n) {
-        (Some(happened_at), Some(chatroom), Some(n)) if row.looked >= LOOKED_AT => Some(Place { happened_at, chatroom, n }),
+        (Some(happened_at), Some(chatroom), Some(n)) if row.looked >= BATCH => Some(Place { happened_at, chatroom, n }),
         _ => None,
     };
     Ok((row.chosen.unsigned_abs(), next))

@@ -18,8 +18,8 @@ const MAX_SECRET: usize = 256;
 /// What every kind is called.
 pub const EVERYTHING: &str = "*";
 
-/// The most lines that a changed rule is tried anew for at once; more wait for their turn.
-const TRIED_ANEW: i64 = 10_000;
+/// The most queues that a change of a rule makes due at once; the others keep their own time.
+const QUEUES_MADE_DUE: i64 = 10_000;
 
 /// A rule, as it may be shown.
 pub struct Rule {
@@ -183,10 +183,10 @@ pub async fn update(db: &Db, app: i32, id: Uuid, wanted: &Changes<'_>) -> Result
              select chatroom from callback_lines where rule = $1 and next_at > now() and (claim is null or $3)
              order by next_at limit $2 for no key update skip locked
          )
-         update callback_lines line set next_at = now(), claim = null
-         from waiting where line.rule = $1 and line.chatroom = waiting.chatroom",
+         update callback_lines queue set next_at = now(), claim = null
+         from waiting where queue.rule = $1 and queue.chatroom = waiting.chatroom",
         id,
-        TRIED_ANEW,
+        QUEUES_MADE_DUE,
         is_elsewhere,
     )
     .execute(db.pool())

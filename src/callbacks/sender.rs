@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::message;
-use super::target::{Targets, Unanswered};
+use super::target::{SendError, Targets};
 use crate::auth::{Seals, Unsealed};
-use crate::callbacks::deliveries::{Attempt, Event};
+use crate::callbacks::deliveries::{Attempt, CallbackEvent};
 use crate::callbacks::rules::Target;
 use crate::config::Callbacks;
 use crate::error::Error;
@@ -22,8 +22,8 @@ pub struct Sender {
     targets: Targets,
 }
 
-/// What is to be sent.
-pub struct Parcel<'a> {
+/// A callback that is to be sent.
+pub struct OutgoingCallback<'a> {
     /// The app, as ORG#APP.
     pub appkey: &'a str,
     /// The id of the delivery on the wire.
@@ -31,14 +31,14 @@ pub struct Parcel<'a> {
     /// Counted from 1.
     pub attempt: i32,
     /// What has happened.
-    pub event: &'a Event,
+    pub event: &'a CallbackEvent,
 }
 
 /// What came of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Outcome {
     /// The HTTP status, or why there is none.
-    pub answer: Result<u16, Unanswered>,
+    pub answer: Result<u16, SendError>,
     /// How long it took.
     pub latency: Duration,
 }
@@ -71,13 +71,13 @@ impl Sender {
         self.seals.open(rule, sealed)
     }
 
-    /// Sends a parcel.
-    pub async fn send(&self, url: &str, secret: &SecretString, parcel: &Parcel<'_>) -> Outcome {
-        let body = message::body(parcel.appkey, parcel.call_id, parcel.event, secret);
+    /// Sends a callback once.
+    pub async fn send(&self, url: &str, secret: &SecretString, callback: &OutgoingCallback<'_>) -> Outcome {
+        let body = message::body(callback.appkey, callback.call_id, callback.event, secret);
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         for (name, value) in [
-            ("x-roomward-delivery", parcel.call_id.to_string()),
-            ("x-roomward-attempt", parcel.attempt.to_string()),
+            ("x-roomward-delivery", callback.call_id.to_string()),
+            ("x-roomward-attempt", callback.attempt.to_string()),
             ("x-roomward-signature", message::signature(secret, OffsetDateTime::now_utc().unix_timestamp(), &body)),
         ] {
             headers.extend(HeaderValue::try_from(value).map(|value| (reqwest::header::HeaderName::from_static(name), value)));
@@ -91,8 +91,8 @@ impl Sender {
     pub async fn test(&self, appkey: &str, rule: Uuid, target: &Target) -> Result<Outcome, Error> {
         let unsealed = self.open(rule, &target.sealed).ok_or_else(|| Error::Internal(UNREADABLE.into()))?;
         let event = message::test_event();
-        let parcel = Parcel { appkey, call_id: Uuid::new_v4(), attempt: 1, event: &event };
-        Ok(self.send(&target.url, &unsealed.secret, &parcel).await)
+        let callback = OutgoingCallback { appkey, call_id: Uuid::new_v4(), attempt: 1, event: &event };
+        Ok(self.send(&target.url, &unsealed.secret, &callback).await)
     }
 }
 

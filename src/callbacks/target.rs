@@ -36,7 +36,7 @@ pub struct Targets {
 
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unanswered {
+pub enum SendError {
     /// The URL, or what its name means, is none that may be sent to.
     Forbidden,
     /// It took longer than `callbacks.timeout_ms`.
@@ -47,7 +47,7 @@ pub enum Unanswered {
     Broken,
 }
 
-impl fmt::Display for Unanswered {
+impl fmt::Display for SendError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Forbidden => "refused: the target is not on the internet",
@@ -99,13 +99,12 @@ impl Targets {
     }
 
     /// Posts, and returns the HTTP status of the answer.
-    pub async fn post(&self, url: &str, headers: HeaderMap, body: String) -> Result<u16, Unanswered> {
-        let url = self.parse(url).ok_or(Unanswered::Forbidden)?;
+    pub async fn post(&self, url: &str, headers: HeaderMap, body: String) -> Result<u16, SendError> {
+        let url = self.parse(url).ok_or(SendError::Forbidden)?;
         let deadline = Instant::now() + self.timeout;
         let request = self.client.post(url).headers(headers).body(body);
         // What an error says has the URL in it, and may go to a log.
-        let answer =
-            timeout_at(deadline, request.send()).await.map_err(|_| Unanswered::TimedOut)?.map_err(|error| why(&error))?;
+        let answer = timeout_at(deadline, request.send()).await.map_err(|_| SendError::TimedOut)?.map_err(|error| why(&error))?;
         let status = answer.status().as_u16();
         let _ = timeout_at(deadline, drain(answer)).await;
         Ok(status)
@@ -122,14 +121,14 @@ async fn drain(mut answer: Response) {
     }
 }
 
-fn why(error: &reqwest::Error) -> Unanswered {
+fn why(error: &reqwest::Error) -> SendError {
     let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| cause.source());
     if causes.any(<dyn std::error::Error>::is::<Private>) {
-        Unanswered::Forbidden
+        SendError::Forbidden
     } else if error.is_connect() {
-        Unanswered::Unreachable
+        SendError::Unreachable
     } else {
-        Unanswered::Broken
+        SendError::Broken
     }
 }
 
@@ -333,7 +332,7 @@ mod tests {
     async fn a_name_of_a_private_address_is_refused_when_it_is_looked_up() {
         let refused =
             Targets::new(&settings(false)).expect("a way out").post("http://localhost:9/", HeaderMap::new(), String::new()).await;
-        assert_eq!(refused, Err(Unanswered::Forbidden));
+        assert_eq!(refused, Err(SendError::Forbidden));
     }
 
     /// A receiver under a name that the guard takes for one of the internet; it redirects, and counts who comes.
@@ -360,8 +359,7 @@ mod tests {
         let guard = Guard { allows_private: false };
         let client = Targets::client(&settings, guard).resolve("public.example", address).pool_max_idle_per_host(0).build();
         let targets = Targets { client: client.expect("a client"), guard, timeout: Duration::from_secs(5) };
-        for (path, expected) in
-            [("/literal", Ok(307)), ("/name", Err(Unanswered::Forbidden)), ("/end", Err(Unanswered::Forbidden))]
+        for (path, expected) in [("/literal", Ok(307)), ("/name", Err(SendError::Forbidden)), ("/end", Err(SendError::Forbidden))]
         {
             let url = format!("http://public.example:{}{path}", address.port());
             assert_eq!(targets.post(&url, HeaderMap::new(), String::new()).await, expected, "{path}");

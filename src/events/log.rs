@@ -290,7 +290,8 @@ impl<'a> Batch<'a> {
         let actors: Vec<&str> = self.events.iter().map(|event| &*event.actor.name).collect();
         let reasons: Vec<Option<&str>> = self.events.iter().map(|event| event.actor.reason.as_deref()).collect();
         let member_counts: Vec<Option<i32>> = self.events.iter().map(|event| event.member_count).collect();
-        // A line that is there already is locked all the same: whoever is about to take it away as empty must see this.
+        // A queue of callbacks that is there already is locked all the same: an instance that is about to remove it as empty
+        // must see this.
         sqlx::query!(
             r#"
             with written as (

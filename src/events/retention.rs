@@ -243,8 +243,8 @@ pub async fn deleted_rules(db: &Db, limit: i64) -> Result<Vec<Uuid>, Error> {
     .await?)
 }
 
-/// Removes up to `batch` rows of a deleted rule: its lines, so that nobody works on them any more, then its deliveries,
-/// and last the rule itself. Returns how many it were; 0 as well if the rest is in the hands of another instance.
+/// Removes up to `batch` rows of a deleted rule: its queues, so that no instance works on them any more, then its
+/// deliveries, and last the rule itself. Returns the number removed; 0 as well if another instance removes the rest.
 pub async fn forget_rule(db: &Db, rule: Uuid, batch: i64) -> Result<u64, Error> {
     let mut transaction = db.begin().await?;
     let done = async {

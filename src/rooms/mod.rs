@@ -5,7 +5,7 @@
 //! in [`read`].
 //!
 //! Locks are taken in one order everywhere: apps, then rooms by key, then users by name. Nobody who holds a user's row
-//! asks for a room's. The lines of callbacks come after the rooms, and after a line only its rule.
+//! asks for a room's. The queues of callbacks come after the rooms, and after a queue only its rule.
 
 pub mod changes;
 pub mod operation;

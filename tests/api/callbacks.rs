@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::Digest as _;
 use reqwest::Method;
 use roomward::auth::{Keys, Life, Subject};
-use roomward::callbacks::deliveries::{self, Attempt, Next, Patience, Settled};
+use roomward::callbacks::deliveries::{self, Attempt, Next, Settled, Timeouts};
 use roomward::config::Settings;
 use roomward::db::Db;
 use roomward::migrations;
@@ -434,12 +434,12 @@ async fn pausing_holds_before_the_next_delivery() {
     put(&app, &format!("/callbacks/rules/{id}"), json!({"paused": true})).await;
     receiver.release();
     all_are(&app, id, "done", 1).await;
-    eventually("the line is given back", || async {
+    eventually("the queue is given back", || async {
         let claimed: bool = sqlx::query_scalar("select claim is not null from callback_lines where rule = $1")
             .bind(id)
             .fetch_one(&app.db)
             .await
-            .expect("a line");
+            .expect("a queue");
         !claimed
     })
     .await;
@@ -783,20 +783,20 @@ async fn a_failed_delivery_rests_ever_longer_up_to_an_hour() {
     happen(&app, "r1", 1).await;
     let db = Db::new(app.db.clone());
     let attempt = Attempt { succeeded: false, status: Some(500), latency: Duration::from_millis(7) };
-    let patience =
-        Patience { sending: Duration::from_secs(1), lease: Duration::from_mins(1), give_up_after: Duration::from_hours(1) };
+    let timeouts =
+        Timeouts { request: Duration::from_secs(1), lease: Duration::from_mins(1), give_up_after: Duration::from_hours(1) };
     for failures in 0..20_i32 {
-        let line = deliveries::claim(&db, id, 1, patience.lease).await.expect("claimed").remove(0);
-        let Next::Paused = deliveries::next(&db, &line, patience.sending).await.expect("asked") else { panic!("it is paused") };
+        let queue = deliveries::claim(&db, id, 1, timeouts.lease).await.expect("claimed").remove(0);
+        let Next::Paused = deliveries::next(&db, &queue, timeouts.request).await.expect("asked") else { panic!("it is paused") };
         let delivery: i64 =
             sqlx::query_scalar("select id from deliveries where rule = $1").bind(id).fetch_one(&app.db).await.expect("one");
-        assert_eq!(deliveries::settle(&db, &line, delivery, &attempt, &patience).await.expect("settled"), Settled::Waits);
+        assert_eq!(deliveries::settle(&db, &queue, delivery, &attempt, &timeouts).await.expect("settled"), Settled::Waits);
         let rest: f64 =
             sqlx::query_scalar("select extract(epoch from next_at - now())::float8 from callback_lines where rule = $1")
                 .bind(id)
                 .fetch_one(&app.db)
                 .await
-                .expect("a line");
+                .expect("a queue");
         let expected = 2_f64.powi(failures);
         // What has passed since counts for a little.
         assert!(rest >= (0.8 * expected).min(3200.0) - 1.0 && rest <= (1.2 * expected).min(3600.0), "{failures}: {rest} s");
@@ -818,7 +818,7 @@ async fn a_delivery_whose_event_is_gone_is_given_up() {
 }
 
 #[tokio::test]
-async fn instances_share_the_work_and_send_nothing_twice_and_leave_no_line_behind() {
+async fn instances_share_the_work_and_send_nothing_twice_and_leave_no_queue_behind() {
     let app = TestApp::new().await;
     let _others: Vec<Instance> = (0..2).map(|_| Instance::start(settings(shared_database()))).collect();
     let receiver = Receiver::ok();
@@ -835,7 +835,7 @@ async fn instances_share_the_work_and_send_nothing_twice_and_leave_no_line_behin
         let ns: Vec<i64> = receiver.told().into_iter().filter(|told| told.0 == *room).map(|told| told.1).collect();
         assert_eq!(ns, (1..=10).collect::<Vec<_>>(), "{room}");
     }
-    eventually("no line is left", || async {
+    eventually("no queue is left", || async {
         let left: i64 = sqlx::query_scalar("select count(*) from callback_lines where rule = $1")
             .bind(id)
             .fetch_one(&app.db)
@@ -847,7 +847,7 @@ async fn instances_share_the_work_and_send_nothing_twice_and_leave_no_line_behin
 }
 
 #[tokio::test]
-async fn a_line_is_left_to_whoever_holds_it_and_taken_over_when_that_one_has_died() {
+async fn a_claimed_queue_is_left_alone_and_taken_over_when_its_claim_has_ended() {
     let (app, receiver) = (TestApp::new().await, Receiver::ok());
     let id = rule(&app, &receiver.url("/"), &["*"]).await;
     sqlx::query(
@@ -857,7 +857,7 @@ async fn a_line_is_left_to_whoever_holds_it_and_taken_over_when_that_one_has_die
     .bind(app.app.id)
     .execute(&app.db)
     .await
-    .expect("a line");
+    .expect("a queue");
     happen(&app, "r1", 2).await;
     happen(&app, "r2", 1).await;
     receiver.has(1).await;
@@ -871,15 +871,15 @@ async fn a_line_is_left_to_whoever_holds_it_and_taken_over_when_that_one_has_die
     all_are(&app, id, "done", 3).await;
 }
 
-/// The one moment at which a delivery could be forgotten: it comes while its line is being taken away as empty.
+/// The one moment at which a delivery could be forgotten: it comes while its queue is being removed as empty.
 #[tokio::test]
-async fn a_line_to_which_something_comes_at_the_last_moment_stays() {
+async fn a_queue_to_which_a_delivery_comes_at_the_last_moment_stays() {
     let app = TestApp::new().await;
     let made = app.post_json("/callbacks/rules", json!({"url": "http://127.0.0.1:9/", "secret": HUSH, "paused": true})).await;
     let id: Uuid = made.json()["data"]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
     happen(&app, "r1", 1).await;
     let db = Db::new(sqlx::PgPool::connect(shared_database()).await.expect("the database"));
-    let line = deliveries::claim(&db, id, 1, Duration::from_mins(1)).await.expect("claimed").remove(0);
+    let queue = deliveries::claim(&db, id, 1, Duration::from_mins(1)).await.expect("claimed").remove(0);
     sqlx::query("update deliveries set state = 'done' where rule = $1").bind(id).execute(&app.db).await.expect("done");
 
     let mut change = app.db.begin().await.expect("a transaction");
@@ -897,8 +897,8 @@ async fn a_line_to_which_something_comes_at_the_last_moment_stays() {
     .bind(app.app.id)
     .execute(&mut *change)
     .await
-    .expect("a line");
-    let closing = tokio::spawn(async move { deliveries::close(&db, &line).await });
+    .expect("a queue");
+    let closing = tokio::spawn(async move { deliveries::close(&db, &queue).await });
     eventually("the other waits", || waiting_for_locks(&app, 1)).await;
     change.commit().await.expect("committed");
     assert!(!closing.await.expect("no panic").expect("asked"), "something has come");
@@ -958,7 +958,7 @@ async fn stopping_lets_what_is_under_way_finish_and_gives_the_rest_back() {
         .bind(id)
         .fetch_one(&app.db)
         .await
-        .expect("a line");
+        .expect("a queue");
     assert!(free && due);
     receiver.has(1).await;
 }
