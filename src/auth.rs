@@ -38,7 +38,7 @@ const FAR_FUTURE: u64 = 253_402_214_400;
 /// What a token opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum TokenKind {
     /// Everything in one app.
     App,
     /// Nothing here; it tells others, such as a message gateway, who a user is.
@@ -69,7 +69,7 @@ pub struct Claims {
     /// The app's UUID.
     pub app: Uuid,
     /// What it opens.
-    pub typ: Kind,
+    pub typ: TokenKind,
     /// Who asked for it: a client, or the user whose token it is.
     pub sub: String,
     /// When it was issued, in Unix seconds.
@@ -138,8 +138,8 @@ impl Keys {
             Life::Forever => (FOREVER_SECONDS, FAR_FUTURE),
         };
         let (typ, sub, uid, generation) = match *subject {
-            Subject::Client(id) => (Kind::App, id, None, None),
-            Subject::User { name, uuid, generation } => (Kind::User, name, Some(uuid), Some(generation)),
+            Subject::Client(id) => (TokenKind::App, id, None, None),
+            Subject::User { name, uuid, generation } => (TokenKind::User, name, Some(uuid), Some(generation)),
         };
         let (iss, sub, jti) = (ISSUER.into(), sub.into(), Uuid::new_v4());
         let claims = Claims { iss, app, typ, sub, iat, exp, jti, uid, generation };
@@ -149,7 +149,7 @@ impl Keys {
     }
 
     /// What a token of that kind says, if it is signed by a key of ours and not expired.
-    pub fn claims(&self, token: &str, kind: Kind) -> Option<Arc<Claims>> {
+    pub fn claims(&self, token: &str, kind: TokenKind) -> Option<Arc<Claims>> {
         let claims = match self.verified.get(token) {
             Some(claims) => claims,
             None => self.verify(token)?,
@@ -162,7 +162,7 @@ impl Keys {
         let (_, key) = self.verifying.iter().find(|(id, _)| *id == signer)?;
         let claims = Arc::new(jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?.claims);
         // Those of users are asked about once each.
-        if claims.typ == Kind::App {
+        if claims.typ == TokenKind::App {
             self.verified.insert(token.to_owned(), claims.clone());
         }
         Some(claims)
@@ -223,11 +223,11 @@ impl Seals {
     /// Opens what was sealed for that rule by one of the keys.
     pub fn open(&self, rule: Uuid, sealed: &[u8]) -> Option<Unsealed> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
-        self.keys.iter().enumerate().find_map(|(place, key)| {
+        self.keys.iter().enumerate().find_map(|(index, key)| {
             let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
             let mut text = sealed.to_vec();
             let text = key.open_in_place(nonce, Aad::from(rule.as_bytes()), &mut text).ok()?;
-            Some(Unsealed { secret: std::str::from_utf8(text).ok()?.into(), is_stale: place > 0 })
+            Some(Unsealed { secret: std::str::from_utf8(text).ok()?.into(), is_stale: index > 0 })
         })
     }
 }
@@ -282,12 +282,12 @@ impl Passwords {
         .await
     }
 
-    /// Waits for one of `at_once` places. The place is given back when the work ends, even if nobody waits for it.
+    /// Waits for one of `at_once` permits. The permit is given back when the work ends, even if its caller has gone away.
     async fn off_the_async_threads<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let place = self.at_once.clone().acquire_owned().await.map_err(|error| Error::Internal(error.into()))?;
+        let permit = self.at_once.clone().acquire_owned().await.map_err(|error| Error::Internal(error.into()))?;
         tokio::task::spawn_blocking(move || {
             let result = work();
-            drop(place);
+            drop(permit);
             result
         })
         .await
@@ -308,7 +308,7 @@ mod tests {
 
     /// The app that an app token opens, if it is good.
     fn verify(keys: &Keys, token: &str) -> Option<Uuid> {
-        keys.claims(token, Kind::App).map(|claims| claims.app)
+        keys.claims(token, TokenKind::App).map(|claims| claims.app)
     }
 
     #[test]
@@ -397,10 +397,10 @@ mod tests {
         assert_eq!(open(&[NEW, OLD], rule, &sealed), Some(("hush, 静".into(), true)));
         assert_eq!(open(&[NEW], rule, &sealed), None);
         assert_eq!(open(&[OLD], Uuid::new_v4(), &sealed), None, "another rule's");
-        for place in 0..sealed.len() {
+        for index in 0..sealed.len() {
             let mut touched = sealed.clone();
-            touched[place] ^= 1;
-            assert_eq!(open(&[OLD], rule, &touched), None, "byte {place}");
+            touched[index] ^= 1;
+            assert_eq!(open(&[OLD], rule, &touched), None, "byte {index}");
         }
         assert_eq!(open(&[OLD], rule, &[]), None);
     }

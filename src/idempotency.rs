@@ -23,7 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// A call that carries a key.
-pub struct Keyed {
+pub struct KeyedCall {
     /// The room that the call names, if any: the same key means another call in another room.
     pub room: RoomKey,
     /// The key, in the caller's words.
@@ -32,12 +32,12 @@ pub struct Keyed {
     pub print: [u8; 32],
 }
 
-/// Whose turn it is to make a call.
-pub enum Turn {
-    /// It is ours.
-    Ours(Claim),
-    /// It was made before, and this was the answer.
-    Made(Answer),
+/// What came of claiming a call.
+pub enum Claimed {
+    /// The call is to be made.
+    New(Claim),
+    /// The call was made before, with this answer.
+    Repeated(Answer),
 }
 
 /// An answer as it was given.
@@ -56,13 +56,13 @@ pub fn worth_keeping(status: u16) -> bool {
 /// The right to make a call, and to say what its answer is.
 #[derive(Clone)]
 pub struct Claim {
-    call: Arc<Keyed>,
+    call: Arc<KeyedCall>,
     id: Uuid,
     until: Instant,
 }
 
-/// Claims a call. If somebody else is making it, waits up to `wait_ms` for the answer, without a connection.
-pub async fn turn(db: &Db, call: Keyed, settings: &Idempotency) -> Result<Turn, Error> {
+/// Claims a call. If another request is making it, waits up to `wait_ms` for the answer, without a connection.
+pub async fn claim(db: &Db, call: KeyedCall, settings: &Idempotency) -> Result<Claimed, Error> {
     let patience = Instant::now() + Duration::from_millis(settings.wait_ms);
     let mut pause = FIRST_PAUSE;
     loop {
@@ -71,14 +71,14 @@ pub async fn turn(db: &Db, call: Keyed, settings: &Idempotency) -> Result<Turn, 
                 // Counted from before the claim is made: others count from after it.
                 let until = Instant::now() + Duration::from_secs(settings.claim_seconds.into());
                 let id = Uuid::new_v4();
-                if claim(db, &call, id, settings).await? {
-                    return Ok(Turn::Ours(Claim { call: Arc::new(call), id, until }));
+                if try_claim(db, &call, id, settings).await? {
+                    return Ok(Claimed::New(Claim { call: Arc::new(call), id, until }));
                 }
-                // Somebody was quicker.
+                // Another request was quicker.
                 continue;
             }
             Some(kept) if kept.print != call.print => return Err(Error::IdempotencyKeyReused),
-            Some(Kept { answer: Some(answer), .. }) => return Ok(Turn::Made(answer)),
+            Some(Kept { answer: Some(answer), .. }) => return Ok(Claimed::Repeated(answer)),
             Some(_) if Instant::now() >= patience => return Err(Error::IdempotencyKeyBusy),
             Some(_) => {}
         }
@@ -94,7 +94,7 @@ struct Kept {
 }
 
 /// What is kept under a key. One that is free again counts as absent, be its row there or not.
-async fn read(db: &Db, call: &Keyed, settings: &Idempotency) -> Result<Option<Kept>, Error> {
+async fn read(db: &Db, call: &KeyedCall, settings: &Idempotency) -> Result<Option<Kept>, Error> {
     let row = sqlx::query!(
         "select print, status, body from idempotency_keys
          where app = $1 and scope = $2 and key = $3
@@ -115,7 +115,7 @@ async fn read(db: &Db, call: &Keyed, settings: &Idempotency) -> Result<Option<Ke
 
 /// Takes a key that is free: nobody has used it, or nobody remembers, or whoever did has died over it. Of several who
 /// try, one succeeds: each looks again at the row that it has waited for.
-async fn claim(db: &Db, call: &Keyed, id: Uuid, settings: &Idempotency) -> Result<bool, Error> {
+async fn try_claim(db: &Db, call: &KeyedCall, id: Uuid, settings: &Idempotency) -> Result<bool, Error> {
     let claimed = sqlx::query!(
         "insert into idempotency_keys as kept (app, scope, key, print, claim) values ($1, $2, $3, $4, $5)
          on conflict (app, scope, key) do update
@@ -195,7 +195,7 @@ impl Claim {
 
     /// Keeps the answer for those who repeat the call, unless somebody else has taken the call over.
     pub async fn keep(self, db: &Db, answer: &Answer) -> Result<(), Error> {
-        let Keyed { room, key, .. } = &*self.call;
+        let KeyedCall { room, key, .. } = &*self.call;
         sqlx::query!(
             "update idempotency_keys set status = $5, body = $6 where app = $1 and scope = $2 and key = $3 and claim = $4",
             room.app,
@@ -212,7 +212,7 @@ impl Claim {
 
     /// Frees the key at once: there is no answer that would be worth repeating.
     pub async fn give_up(self, db: &Db) -> Result<(), Error> {
-        let Keyed { room, key, .. } = &*self.call;
+        let KeyedCall { room, key, .. } = &*self.call;
         sqlx::query!(
             "delete from idempotency_keys where app = $1 and scope = $2 and key = $3 and claim = $4 and status is null",
             room.app,

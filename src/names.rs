@@ -70,7 +70,7 @@ impl Names {
         &self.given
     }
 
-    /// The same for statements, place by place: what cannot be a username never reaches SQL, but the empty one, which
+    /// The same for statements, index by index: what cannot be a username never reaches SQL, but the empty one, which
     /// no user has.
     pub fn stored(&self) -> &[String] {
         &self.stored
@@ -86,9 +86,9 @@ impl Names {
         self.given.is_empty()
     }
 
-    /// Those of the names that satisfy `wanted`, told by their place.
+    /// Those of the names that satisfy `wanted`, told by their index.
     pub fn select(&self, wanted: impl Fn(usize) -> bool) -> Vec<String> {
-        self.given.iter().enumerate().filter(|(place, _)| wanted(*place)).map(|(_, name)| name.clone()).collect()
+        self.given.iter().enumerate().filter(|(index, _)| wanted(*index)).map(|(_, name)| name.clone()).collect()
     }
 }
 
@@ -129,26 +129,35 @@ impl NameList {
     }
 }
 
-/// Some of a list, from one place in it to another.
+/// From which end a list is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// From the beginning.
+    OldestFirst,
+    /// From the end.
+    NewestFirst,
+}
+
+/// A page of a list that is read by cursor.
 pub struct CursorPage<T> {
     /// The entries.
     pub entries: Vec<T>,
-    /// The place of the last of them, if more follow.
+    /// The number of the last of them, if more follow.
     pub next: Option<i64>,
 }
 
 impl<T> CursorPage<T> {
-    /// The first `size` of `rows`, each with its place. One more than that tells whether more follow; rows without a
-    /// place only tell that the room exists. `None`: not even that.
+    /// The first `size` of `rows`, each with its number. One more than that tells whether more follow; rows without a
+    /// number only tell that the room exists. `None`: not even that.
     pub(crate) fn new(rows: Vec<(Option<i64>, Option<T>)>, size: i64) -> Option<Self> {
         if rows.is_empty() {
             return None;
         }
-        let mut rows: Vec<(i64, T)> = rows.into_iter().filter_map(|(place, entry)| Some((place?, entry?))).collect();
+        let mut rows: Vec<(i64, T)> = rows.into_iter().filter_map(|(seq, entry)| Some((seq?, entry?))).collect();
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let more = rows.len() > size;
         rows.truncate(size);
-        let next = rows.last().map(|(place, _)| *place).filter(|_| more);
+        let next = rows.last().map(|(seq, _)| *seq).filter(|_| more);
         Some(Self { entries: rows.into_iter().map(|(_, entry)| entry).collect(), next })
     }
 }

@@ -22,8 +22,9 @@ pub fn routes(config: &mut ServiceConfig) {
 /// E6: the admins, in the order in which they became so; all of them, or by cursor where a limit or a cursor is named.
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
-        let asked = call.slice("admins")?;
-        let CursorPage { entries, next } = read::admins::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let asked = call.cursor_request("admins")?;
+        let CursorPage { entries, next } =
+            read::admins::list_after(&call.state.db, &call.room(), asked.after, asked.limit).await?;
         let count = entries.len();
         return Ok(call.reply(entries).count(count).next(&asked, next));
     }

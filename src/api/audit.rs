@@ -15,8 +15,10 @@ use super::paging;
 use super::reply::Reply;
 use crate::db::Db;
 use crate::error::{Causes, Error};
-use crate::events::audit::{self, Filter, Order, Place, Span};
+use crate::events::audit::{self, Filter, Span};
+use crate::events::cursor::EventCursor;
 use crate::events::log::Event;
+use crate::names::Order;
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -41,8 +43,8 @@ async fn list(call: Call) -> Result<Reply<Vec<Event>>, Error> {
     let (filter, mut span) = asked(&call)?;
     let params = call.params();
     let scope = scope(&filter, &span);
-    if let Some(place) = call.state.cursors.read(&scope, &params)? {
-        span.to = place;
+    if let Some(cursor) = call.state.cursors.read(&scope, &params)? {
+        span.to = cursor;
     }
     let limit = paging::limit(&params, DEFAULT_LIMIT, paging::MAX_LIMIT);
     let page = audit::read(&call.state.db, &filter, span, Order::NewestFirst, limit).await?;
@@ -53,14 +55,16 @@ async fn list(call: Call) -> Result<Reply<Vec<Event>>, Error> {
 
 /// What a cursor is bound to: everything that is asked for.
 fn scope(filter: &Filter, span: &Span) -> String {
-    format!("audit/{filter:?}/{span:?}")
+    let Filter { app, user, room, actor, kinds } = filter;
+    let Span { from, to } = span;
+    format!("audit/{app}/{user:?}/{room:?}/{actor:?}/{kinds:?}/{from}/{to}")
 }
 
 /// The events that the query string asks for. What is empty counts as absent.
 fn asked(call: &Call) -> Result<(Filter, Span), Error> {
     let params = call.params();
     let given = |key| params.first(key).filter(|value| !value.is_empty());
-    let place = |key| given(key).map(|ms| ms.parse().map(Place::at_unix_ms).map_err(|_| Error::invalid(key))).transpose();
+    let moment = |key| given(key).map(|ms| ms.parse().map(EventCursor::at_unix_ms).map_err(|_| Error::invalid(key))).transpose();
     let filter = Filter {
         app: call.app.id,
         user: given("user").map(str::to_ascii_lowercase),
@@ -68,7 +72,7 @@ fn asked(call: &Call) -> Result<(Filter, Span), Error> {
         actor: given("actor").map(str::to_owned),
         kinds: kinds(call)?,
     };
-    let (from, to) = (place("from")?.unwrap_or(Place::START), place("to")?.unwrap_or(Place::END));
+    let (from, to) = (moment("from")?.unwrap_or(EventCursor::START), moment("to")?.unwrap_or(EventCursor::END));
     Ok((filter, Span { from, to }))
 }
 
@@ -79,7 +83,7 @@ fn asked(call: &Call) -> Result<(Filter, Span), Error> {
 async fn export(call: Call) -> Result<HttpResponse, Error> {
     let (filter, span) = asked(&call)?;
     // An export has no pages; but what is no cursor of this audit is a mistake all the same.
-    call.state.cursors.read::<Place>(&scope(&filter, &span), &call.params())?;
+    call.state.cursors.read::<EventCursor>(&scope(&filter, &span), &call.params())?;
     let db = call.state.db.clone();
     let beginning = Export { left: Some(span.until_now(&db).await?), db, filter, count: 0 };
     let request = tracing::Span::current();

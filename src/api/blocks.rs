@@ -34,8 +34,9 @@ pub fn routes(config: &mut ServiceConfig) {
 /// E9: the blocked users, in the order in which they were blocked; all of them, or by cursor.
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
-        let asked = call.slice("blocks")?;
-        let CursorPage { entries, next } = read::blocks::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let asked = call.cursor_request("blocks")?;
+        let CursorPage { entries, next } =
+            read::blocks::list_after(&call.state.db, &call.room(), asked.after, asked.limit).await?;
         let count = entries.len();
         return Ok(call.reply(entries).count(count).next(&asked, next));
     }
@@ -59,28 +60,28 @@ struct BlockResult {
 
 /// E10: blocks one member. A body is not asked for, and what cannot be read in it counts as none.
 async fn block_one(call: Call) -> Result<HttpResponse, Error> {
-    let (asked, names) = (asked(&call.body().unwrap_or_default())?, call.single_user()?);
-    block(call, names, asked, false).await
+    let (options, names) = (options(&call.body().unwrap_or_default())?, call.single_user()?);
+    block(call, names, options, false).await
 }
 
 /// E11: blocks up to 60 members.
 async fn block_several(call: Call) -> Result<HttpResponse, Error> {
-    let asked = asked(&call.body()?)?;
+    let options = options(&call.body()?)?;
     let names = call.users_in_body("userNames is more than max limit").await?;
-    block(call, names, asked, true).await
+    block(call, names, options, true).await
 }
 
 /// What a body may ask for beyond the hosted service: `block_duration` in milliseconds (-1 is for ever, and so is none),
 /// and `allow_non_member`, so that users who are not in the room are kept out of it.
 #[derive(Clone, Copy)]
-struct Asked {
+struct BlockOptions {
     duration_ms: i64,
     include_non_members: bool,
     /// Whether anything of it was sent.
     beyond: bool,
 }
 
-fn asked(body: &Body) -> Result<Asked, Error> {
+fn options(body: &Body) -> Result<BlockOptions, Error> {
     let duration_ms = match body.integer("block_duration") {
         Ok(None | Some(-1)) => PERMANENT_MS,
         Ok(Some(duration @ 1..)) => duration,
@@ -93,12 +94,12 @@ fn asked(body: &Body) -> Result<Asked, Error> {
         Some(_) => return Err(Error::invalid("allow_non_member")),
     };
     let beyond = ["block_duration", "allow_non_member"].iter().any(|field| body.get(field).is_some());
-    Ok(Asked { duration_ms, include_non_members, beyond })
+    Ok(BlockOptions { duration_ms, include_non_members, beyond })
 }
 
 /// One result for each name; but if nobody was blocked, the call fails.
-async fn block(call: Call, names: Names, asked: Asked, are_several: bool) -> Result<HttpResponse, Error> {
-    let Asked { duration_ms, include_non_members, beyond } = asked;
+async fn block(call: Call, names: Names, options: BlockOptions, are_several: bool) -> Result<HttpResponse, Error> {
+    let BlockOptions { duration_ms, include_non_members, beyond } = options;
     let (room, given, not_members) = (call.room(), names.given().to_vec(), call.not_members());
     let limit = call.state.settings.limits.blocks_per_room;
     let data = move |(blocked, ends_at): (Vec<Blocked>, OffsetDateTime)| {

@@ -17,7 +17,7 @@ use super::State;
 use super::body::Body;
 use super::paging::{self, Params};
 use crate::accounts::apps::App;
-use crate::auth::{Claims, Kind};
+use crate::auth::{Claims, TokenKind};
 use crate::config::Rules;
 use crate::error::Error;
 use crate::names::{Names, RoomKey};
@@ -47,7 +47,7 @@ pub struct Call {
 pub struct CursorRequest {
     /// The list, as its cursors know it.
     pub scope: String,
-    /// The place behind which the page begins.
+    /// The number behind which the page begins.
     pub after: Option<i64>,
     /// How many entries it has at most.
     pub limit: i64,
@@ -110,7 +110,7 @@ impl AppRequest {
     pub fn authenticate(&self) -> Result<Arc<Claims>, Error> {
         let authorization = self.http.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
-        let claims = token.and_then(|token| self.state.keys.claims(token, Kind::App));
+        let claims = token.and_then(|token| self.state.keys.claims(token, TokenKind::App));
         claims.filter(|claims| claims.app == self.app.uuid).ok_or(Error::Unauthenticated)
     }
 
@@ -238,7 +238,7 @@ impl Call {
 
     /// Where the page by cursor of the room's list of that name begins, how many entries it has at most, and what the
     /// cursor of the next one is called by.
-    pub fn slice(&self, list: &str) -> Result<CursorRequest, Error> {
+    pub fn cursor_request(&self, list: &str) -> Result<CursorRequest, Error> {
         let (room, params) = (self.room(), self.params());
         let scope = format!("{list}/{}/{}", room.app, room.given());
         let after = self.state.cursors.read(&scope, &params)?;

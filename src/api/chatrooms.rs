@@ -118,10 +118,10 @@ async fn list(call: Call) -> Result<Reply<Vec<RoomSummary>>, Error> {
     } else {
         let limit = paging::limit(&params, DEFAULT_LIMIT, paging::MAX_LIMIT);
         let scope = format!("chatrooms/{app}");
-        let after = call.state.cursors.read::<Place>(&scope, &params)?.map(|place| (place.0, place.1));
+        let after = call.state.cursors.read::<RoomCursor>(&scope, &params)?.map(|RoomCursor(created_at, id)| (created_at, id));
         let mut rooms = read::details::list(db, app, after, limit + 1).await?;
-        let last = paging::cut(&mut rooms, limit).map(|last| Place(last.created_at, last.id.clone()));
-        (rooms, last.map(|place| call.state.cursors.write(&scope, &place)))
+        let last = paging::cut(&mut rooms, limit).map(|last| RoomCursor(last.created_at, last.id.clone()));
+        (rooms, last.map(|last| call.state.cursors.write(&scope, &last)))
     };
     let rooms: Vec<RoomSummary> = rooms
         .into_iter()
@@ -131,16 +131,16 @@ async fn list(call: Call) -> Result<Reply<Vec<RoomSummary>>, Error> {
     Ok(call.reply(rooms).count(count).cursor(cursor))
 }
 
-/// A place in the list of rooms, as a cursor holds it: the moment at which a room was made, and its id.
-struct Place(OffsetDateTime, String);
+/// A position in the list of rooms, as a cursor holds it: the moment at which a room was made, and its id.
+struct RoomCursor(OffsetDateTime, String);
 
-impl fmt::Display for Place {
+impl fmt::Display for RoomCursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", unix_ms(self.0), self.1)
     }
 }
 
-impl FromStr for Place {
+impl FromStr for RoomCursor {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {

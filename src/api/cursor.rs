@@ -1,4 +1,4 @@
-//! Cursors: places in a list, handed out with a page and taken back with the next request.
+//! Cursors: positions in a list, handed out with a page and taken back with the next request.
 //!
 //! Opaque to clients, safe in a URL, and sealed: one that was not handed out for this very list is refused. Nothing is
 //! stored for them, and any instance reads those of any other.
@@ -28,9 +28,9 @@ impl Cursors {
         Self { keys: secrets.iter().filter_map(key).collect() }
     }
 
-    /// The cursor for `place` in the list called `scope`.
-    pub fn write(&self, scope: &str, place: &impl ToString) -> String {
-        let mut bytes = place.to_string().into_bytes();
+    /// The cursor for `position` in the list called `scope`.
+    pub fn write(&self, scope: &str, position: &impl ToString) -> String {
+        let mut bytes = position.to_string().into_bytes();
         if let Some(key) = self.keys.first() {
             let seal = seal(key, scope, &bytes).finalize().into_bytes();
             bytes.splice(..0, seal[..SEAL].iter().copied());
@@ -38,26 +38,26 @@ impl Cursors {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The place in the list called `scope` that the request asks for, if it names one.
+    /// The position in the list called `scope` that the request asks for, if it names one.
     pub fn read<P: FromStr>(&self, scope: &str, params: &Params) -> Result<Option<P>, Error> {
         params.first("cursor").filter(|cursor| !cursor.is_empty()).map(|cursor| self.open(scope, cursor)).transpose()
     }
 
-    /// The place in the list called `scope` that a cursor leads to.
+    /// The position in the list called `scope` that a cursor leads to.
     pub fn open<P: FromStr>(&self, scope: &str, cursor: &str) -> Result<P, Error> {
         let unseal = || {
             let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-            let (sealed, place) = bytes.split_at_checked(SEAL)?;
-            let good = self.keys.iter().any(|key| seal(key, scope, place).verify_truncated_left(sealed).is_ok());
-            std::str::from_utf8(place).ok().filter(|_| good)?.parse().ok()
+            let (sealed, position) = bytes.split_at_checked(SEAL)?;
+            let good = self.keys.iter().any(|key| seal(key, scope, position).verify_truncated_left(sealed).is_ok());
+            std::str::from_utf8(position).ok().filter(|_| good)?.parse().ok()
         };
         unseal().ok_or_else(|| Error::invalid("cursor"))
     }
 }
 
 /// A token's signature covers other words than these: a cursor's seal is never one.
-fn seal(key: &Hmac<Sha256>, scope: &str, place: &[u8]) -> Hmac<Sha256> {
-    key.clone().chain_update("cursor\0").chain_update(scope).chain_update("\0").chain_update(place)
+fn seal(key: &Hmac<Sha256>, scope: &str, position: &[u8]) -> Hmac<Sha256> {
+    key.clone().chain_update("cursor\0").chain_update(scope).chain_update("\0").chain_update(position)
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_leads_back_to_its_place_in_its_own_list_only() {
+    fn a_cursor_leads_back_to_its_position_in_its_own_list_only() {
         let cursors = Cursors::new(&["new", "old"]);
         let cursor = cursors.write("list", &-7);
         assert!(cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')), "{cursor}");
@@ -83,9 +83,9 @@ mod tests {
     fn a_cursor_that_was_touched_is_refused() {
         let cursors = Cursors::new(&["key"]);
         let cursor = cursors.write("list", &7);
-        for place in 0..cursor.len() {
+        for index in 0..cursor.len() {
             let mut touched = cursor.clone().into_bytes();
-            touched[place] = if touched[place] == b'A' { b'B' } else { b'A' };
+            touched[index] = if touched[index] == b'A' { b'B' } else { b'A' };
             let touched = String::from_utf8(touched).expect("ASCII");
             assert!(ask(&cursors, "list", &touched).is_none(), "{touched}");
         }

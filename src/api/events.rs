@@ -16,7 +16,7 @@ use super::idempotent_resource;
 use super::paging;
 use super::reply::FeedEnds;
 use crate::error::{Causes, Error};
-use crate::events::feeds::{self, Position, Told, Topic};
+use crate::events::feeds::{self, FeedEvent, Position, Topic};
 use crate::events::log::{Event, Kind};
 use crate::events::subscriptions::Subscription;
 use crate::names::RoomKey;
@@ -71,7 +71,7 @@ async fn of_app(call: Call) -> Result<HttpResponse, Error> {
     let cursor = |position| call.state.cursors.write(&scope, position);
     let (oldest, last) = (cursor(&page.oldest).into(), cursor(&page.last).into());
     let ends = FeedEnds { oldest, last, next: Some(cursor(&page.next).into()) };
-    let events: Vec<Event> = page.events.into_iter().map(|told| told.event).collect();
+    let events: Vec<Event> = page.events.into_iter().map(|listed| listed.event).collect();
     let count = events.len();
     Ok(call.reply(events).count(count).feed(ends).respond_to(&http))
 }
@@ -127,7 +127,7 @@ struct Stream {
     has_caught_up: bool,
     is_over: bool,
     written: VecDeque<Bytes>,
-    news: Subscription,
+    subscription: Subscription,
     heartbeat: Interval,
     /// The end of the token.
     ends_at: Instant,
@@ -145,8 +145,8 @@ impl Stream {
             Feed::App(app) => (Topic::App(*app), feeds::of_app(db, *app, start.as_ref(), 0, None).await?.last),
         };
         let stream = Self {
-            news: following.subscribe(topic, last.clone())?,
-            // Nobody has seen what has not happened: such a place is from before the database was put back to an earlier one.
+            subscription: following.subscribe(topic, last.clone())?,
+            // A position ahead of the last event is from before the database was put back to an earlier state.
             position: start.map_or_else(|| last.clone(), |start| start.min(last.clone())),
             kinds,
             has_caught_up: false,
@@ -193,7 +193,7 @@ impl Stream {
                 () = stop.cancelled() => return None,
                 () = tokio::time::sleep_until(self.ends_at) => return None,
                 _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": alive\n\n")),
-                told = self.news.next() => self.write(&*told?),
+                event = self.subscription.next() => self.write(&*event?),
             }
         }
     }
@@ -206,15 +206,15 @@ impl Stream {
                 self.has_caught_up = page.next >= page.last;
                 for event in page.events {
                     let position = Position { xact: 0, chatroom: event.chatroom.clone(), n: event.n };
-                    self.write(&Told { position, event });
+                    self.write(&FeedEvent { position, event });
                 }
                 self.position.n = self.position.n.max(page.next);
             }
             Feed::App(app) => {
                 let page = feeds::of_app(db, *app, Some(&self.position), CAUGHT_UP_AT_ONCE, kinds).await?;
                 self.has_caught_up = page.next == self.position;
-                for told in page.events {
-                    self.write(&told);
+                for event in page.events {
+                    self.write(&event);
                 }
                 self.position = page.next;
             }
@@ -223,8 +223,7 @@ impl Stream {
     }
 
     /// Writes an event, unless it has been written or is not asked for.
-    fn write(&mut self, told: &Told) {
-        let Told { position, event } = told;
+    fn write(&mut self, FeedEvent { position, event }: &FeedEvent) {
         let (is_new, id) = match self.feed {
             Feed::Room(_) => (position.n > self.position.n, position.n.to_string()),
             Feed::App(app) => (*position > self.position, self.state.cursors.write(&app_scope(app), position)),

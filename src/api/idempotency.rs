@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: a call that carries one is made once, however often it is sent; its answer is kept, and repeated
 //! byte for byte.
 //!
-//! Whoever has the turn runs in a task of its own, to its end: a client that hangs up, or a request that takes too long,
-//! finds the answer when it comes again.
+//! The request that makes the call runs in a task of its own, to its end: a client that hangs up, or a request that takes
+//! too long, finds the answer when it comes again.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use super::State;
 use super::call::AppRequest;
 use super::reply;
 use crate::error::{Causes, Error};
-use crate::idempotency::{self, Answer, Claim, Keyed, Turn, worth_keeping};
+use crate::idempotency::{self, Answer, Claim, Claimed, KeyedCall, worth_keeping};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -40,7 +40,7 @@ pub async fn once(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<Se
         Err(error) => return Ok(request.error_response(error)),
     };
     let http = request.request().clone();
-    let work = take_turn(state, call, request, next, started).in_current_span();
+    let work = make_once(state, call, request, next, started).in_current_span();
     Ok(actix_web::rt::spawn(work).await.unwrap_or_else(|panic| {
         // The claim stays until it is too old: what the call has done is unknown.
         ServiceResponse::from_err(Error::Internal(panic.into()), http)
@@ -48,17 +48,21 @@ pub async fn once(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<Se
 }
 
 /// What a key is about: the same key with another print is a mistake of the caller's. Only a good token gets so far.
-async fn read(request: &mut ServiceRequest) -> Result<(Data<State>, Keyed), Error> {
-    let visit = AppRequest::open(request.request().clone()).await?;
-    visit.authenticate()?;
+async fn read(request: &mut ServiceRequest) -> Result<(Data<State>, KeyedCall), Error> {
+    let app_request = AppRequest::open(request.request().clone()).await?;
+    app_request.authenticate()?;
     let key = key(request.headers())?;
-    let visit = visit.read_body(&mut request.take_payload()).await?;
-    request.set_payload(Payload::from(visit.bytes().clone()));
+    let app_request = app_request.read_body(&mut request.take_payload()).await?;
+    request.set_payload(Payload::from(app_request.bytes().clone()));
     let uri = request.uri();
-    let parts: [&[u8]; 4] =
-        [request.method().as_str().as_bytes(), uri.path().as_bytes(), uri.query().unwrap_or_default().as_bytes(), visit.bytes()];
-    let call = Keyed { room: visit.room(), key, print: print(parts) };
-    Ok((visit.state, call))
+    let parts: [&[u8]; 4] = [
+        request.method().as_str().as_bytes(),
+        uri.path().as_bytes(),
+        uri.query().unwrap_or_default().as_bytes(),
+        app_request.bytes(),
+    ];
+    let call = KeyedCall { room: app_request.room(), key, print: print(parts) };
+    Ok((app_request.state, call))
 }
 
 /// One key of 1 to 255 visible ASCII characters.
@@ -82,17 +86,17 @@ fn print(parts: [&[u8]; 4]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-async fn take_turn(
+async fn make_once(
     state: Data<State>,
-    call: Keyed,
+    call: KeyedCall,
     request: ServiceRequest,
     next: Next<BoxBody>,
     started: Instant,
 ) -> ServiceResponse {
     let http = request.request().clone();
-    let claim = match idempotency::turn(&state.db, call, &state.settings.idempotency).await {
-        Ok(Turn::Ours(claim)) => claim,
-        Ok(Turn::Made(answer)) => return repeat(http, answer),
+    let claim = match idempotency::claim(&state.db, call, &state.settings.idempotency).await {
+        Ok(Claimed::New(claim)) => claim,
+        Ok(Claimed::Repeated(answer)) => return repeat(http, answer),
         Err(error) => return ServiceResponse::from_err(error, http),
     };
     let until = claim.until();

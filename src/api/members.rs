@@ -11,10 +11,9 @@ use super::paging::{self, Page};
 use super::reply::Reply;
 use crate::config::AddExistingMember;
 use crate::error::Error;
-use crate::names::{CursorPage, NameList};
+use crate::names::{CursorPage, NameList, Order};
 use crate::rooms::members::{self, Added, Removed};
 use crate::rooms::read;
-use crate::rooms::read::members::Order;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -63,7 +62,8 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
         return Ok(list_by_cursor(call).await?.respond_to(&http));
     }
     let page = Page::of(&params);
-    let read::members::Page { owner, members } = read::members::page(&call.state.db, &call.room(), page.skip, page.size).await?;
+    let read::members::MemberPage { owner, members } =
+        read::members::page(&call.state.db, &call.room(), page.skip, page.size).await?;
     let affiliations = Affiliations { owner, members };
     let count = affiliations.len();
     Ok(call.reply(affiliations).count(count).respond_to(&http))
@@ -71,10 +71,10 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
 
 /// The second form: names only, the owner left out, the latest first unless `sort=asc`.
 async fn list_by_cursor(call: Call) -> Result<Reply<Vec<String>>, Error> {
-    let order = if call.params().first("sort") == Some("asc") { Order::Oldest } else { Order::Newest };
-    let asked = call.slice(if order == Order::Oldest { "members" } else { "members/newest" })?;
+    let order = if call.params().first("sort") == Some("asc") { Order::OldestFirst } else { Order::NewestFirst };
+    let asked = call.cursor_request(if order == Order::OldestFirst { "members" } else { "members/newest" })?;
     let CursorPage { entries, next } =
-        read::members::slice(&call.state.db, &call.room(), order, asked.after, asked.limit).await?;
+        read::members::list_after(&call.state.db, &call.room(), order, asked.after, asked.limit).await?;
     let count = entries.len();
     Ok(call.reply(entries).count(count).next(&asked, next))
 }

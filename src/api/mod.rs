@@ -72,7 +72,7 @@ pub struct Shared {
     pub keys: Keys,
     /// How users' passwords are hashed.
     pub passwords: Passwords,
-    /// How places in lists are handed out.
+    /// How positions in lists are handed out.
     pub cursors: Cursors,
     /// How callbacks are tried.
     pub sender: Sender,

@@ -15,7 +15,7 @@ use crate::names::{CursorPage, PERMANENT_MS, unix_ms};
 use crate::rooms::details::SetMuteAll;
 use crate::rooms::mutes::{self, NotMembers};
 use crate::rooms::read;
-use crate::rooms::read::mutes::Mute;
+use crate::rooms::read::mutes::MuteEntry;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -35,8 +35,8 @@ struct Muted {
     user: String,
 }
 
-impl From<Mute> for Muted {
-    fn from(mute: Mute) -> Self {
+impl From<MuteEntry> for Muted {
+    fn from(mute: MuteEntry) -> Self {
         Self { expire: unix_ms(mute.ends_at), user: mute.username }
     }
 }
@@ -44,8 +44,9 @@ impl From<Mute> for Muted {
 /// E18: the mutes in force; all of them, or by cursor. No `count` here.
 async fn list(call: Call) -> Result<Reply<Vec<Muted>>, Error> {
     if paging::is_by_cursor(&call.params()) {
-        let asked = call.slice("mutes")?;
-        let CursorPage { entries, next } = read::mutes::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let asked = call.cursor_request("mutes")?;
+        let CursorPage { entries, next } =
+            read::mutes::list_after(&call.state.db, &call.room(), asked.after, asked.limit).await?;
         return Ok(call.reply(entries.into_iter().map(Muted::from).collect()).next(&asked, next));
     }
     let mutes = read::mutes::list(&call.state.db, &call.room()).await?;

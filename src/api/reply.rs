@@ -46,7 +46,7 @@ pub struct Reply<D> {
 /// Where a feed begins and ends: numbers of events in a room, cursors in an app, where it also is told where to go on.
 #[derive(Serialize)]
 pub struct FeedEnds {
-    /// The oldest event that is kept; as a cursor, the place before it.
+    /// The oldest event that is kept; as a cursor, the position before it.
     pub oldest: Value,
     /// The last event.
     pub last: Value,
@@ -68,9 +68,9 @@ impl<D> Reply<D> {
         self
     }
 
-    /// The same, from the place where a page of a room's list has ended.
+    /// The same, from the number with which a page of a room's list has ended.
     pub fn next(self, asked: &CursorRequest, next: Option<i64>) -> Self {
-        let cursor = next.map(|place| self.call.state.cursors.write(&asked.scope, &place));
+        let cursor = next.map(|seq| self.call.state.cursors.write(&asked.scope, &seq));
         self.cursor(cursor)
     }
 

@@ -12,7 +12,7 @@ use super::resource;
 use super::users::Entity;
 use crate::accounts::apps;
 use crate::accounts::users::{self, Account, Registration};
-use crate::auth::{self, Kind, Life, Subject};
+use crate::auth::{self, Life, Subject, TokenKind};
 use crate::error::Error;
 use crate::names::{MAX_NAME_BYTES, Names, is_username};
 
@@ -131,7 +131,7 @@ struct Introspection {
 async fn introspect(call: Call) -> Result<HttpResponse, Error> {
     let body = call.body()?;
     let token = text(&body, "token", "token must be provided")?;
-    let claims = call.state.keys.claims(token, Kind::User).filter(|claims| claims.app == call.app.uuid);
+    let claims = call.state.keys.claims(token, TokenKind::User).filter(|claims| claims.app == call.app.uuid);
     let mut answer = Introspection { active: false, username: None, iat: None, exp: None };
     if let Some(claims) = claims {
         let account = users::account(&call.state.db, call.app.id, &Names::new([claims.sub.as_str()])).await?;

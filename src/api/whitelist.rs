@@ -31,8 +31,9 @@ pub fn routes(config: &mut ServiceConfig) {
 /// E14: the users on the list, in the order in which they were put there; all of them, or by cursor.
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
-        let asked = call.slice("whitelist")?;
-        let CursorPage { entries, next } = read::whitelist::slice(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+        let asked = call.cursor_request("whitelist")?;
+        let CursorPage { entries, next } =
+            read::whitelist::list_after(&call.state.db, &call.room(), asked.after, asked.limit).await?;
         let count = entries.len();
         return Ok(call.reply(entries).count(count).next(&asked, next));
     }

@@ -16,7 +16,7 @@ use crate::db::Db;
 use crate::error::Error;
 
 /// A rule that has something to send.
-pub struct Due {
+pub struct DueRule {
     /// The rule.
     pub rule: Uuid,
     /// How long the queue that waits longest has been due.
@@ -126,7 +126,7 @@ pub enum Settled {
 }
 
 /// The rules that have queues that are due.
-pub async fn due(db: &Db) -> Result<Vec<Due>, Error> {
+pub async fn due(db: &Db) -> Result<Vec<DueRule>, Error> {
     let rows = sqlx::query!(
         r#"
         select rule.id, extract(epoch from now() - queue.next_at)::float8 as "lag!"
@@ -139,7 +139,7 @@ pub async fn due(db: &Db) -> Result<Vec<Due>, Error> {
     )
     .fetch_all(db.pool())
     .await?;
-    Ok(rows.into_iter().map(|row| Due { rule: row.id, lag: Duration::from_secs_f64(row.lag.max(0.0)) }).collect())
+    Ok(rows.into_iter().map(|row| DueRule { rule: row.id, lag: Duration::from_secs_f64(row.lag.max(0.0)) }).collect())
 }
 
 /// Claims up to `count` due queues of a rule, the longest waiting first. Leaves out those that another instance is claiming.

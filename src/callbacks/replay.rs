@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::callbacks::rules;
 use crate::db::Db;
 use crate::error::Error;
+use crate::events::cursor::EventCursor;
 use crate::names::RoomKey;
 
 /// The most events that one statement looks at: some tens of milliseconds.
@@ -42,6 +43,16 @@ impl Range {
         };
         Self::Times { from: moment(from), to: moment(to) }
     }
+
+    /// Before its first event.
+    fn start(&self) -> EventCursor {
+        match self {
+            Self::Numbers { from, .. } => {
+                EventCursor { n: from.saturating_sub(1), ..EventCursor::at(OffsetDateTime::UNIX_EPOCH) }
+            }
+            Self::Times { from, .. } => EventCursor::at(*from),
+        }
+    }
 }
 
 /// Gives a rule the events in `range` that it asks for once more, and returns how many those are.
@@ -50,10 +61,10 @@ impl Range {
 pub async fn replay(db: &Db, app: i32, rule: Uuid, range: &Range) -> Result<u64, Error> {
     rules::target(db, app, rule).await?;
     let mut events = 0;
-    let mut place = Some(Place::before(range));
-    while let Some(after) = place {
+    let mut cursor = Some(range.start());
+    while let Some(after) = cursor {
         let (made, next) = step(db, app, rule, range, after).await?;
-        (events, place) = (events + made, next);
+        (events, cursor) = (events + made, next);
         if made > 0 {
             db.events_committed();
         }
@@ -61,28 +72,9 @@ pub async fn replay(db: &Db, app: i32, rule: Uuid, range: &Range) -> Result<u64,
     Ok(events)
 }
 
-/// The last event that was looked at.
-struct Place {
-    happened_at: OffsetDateTime,
-    chatroom: String,
-    n: i64,
-}
-
-impl Place {
-    fn before(range: &Range) -> Self {
-        match range {
-            Range::Numbers { from, .. } => {
-                Self { happened_at: OffsetDateTime::UNIX_EPOCH, chatroom: String::new(), n: from.saturating_sub(1) }
-            }
-            // No event has such a number.
-            Range::Times { from, .. } => Self { happened_at: *from, chatroom: String::new(), n: -1 },
-        }
-    }
-}
-
 /// Replays one batch of events. Numbers of a room are walked by themselves: moments need not be in their order. Queues are
 /// made in the order of rooms, so that no two replays wait for each other.
-async fn step(db: &Db, app: i32, rule: Uuid, range: &Range, after: Place) -> Result<(u64, Option<Place>), Error> {
+async fn step(db: &Db, app: i32, rule: Uuid, range: &Range, after: EventCursor) -> Result<(u64, Option<EventCursor>), Error> {
     let (room, last, to) = match range {
         Range::Numbers { room, .. } if room.id() != room.given() => return Ok((0, None)),
         Range::Numbers { room, to, .. } => (Some(room.id()), *to, None),
@@ -134,7 +126,7 @@ async fn step(db: &Db, app: i32, rule: Uuid, range: &Range, after: Place) -> Res
     .fetch_one(db.pool())
     .await?;
     let next = match (row.happened_at, row.chatroom, row.n) {
-        (Some(happened_at), Some(chatroom), Some(n)) if row.looked >= BATCH => Some(Place { happened_at, chatroom, n }),
+        (Some(happened_at), Some(chatroom), Some(n)) if row.looked >= BATCH => Some(EventCursor { happened_at, chatroom, n }),
         _ => None,
     };
     Ok((row.chosen.unsigned_abs(), next))

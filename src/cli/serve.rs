@@ -31,15 +31,15 @@ pub async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
 
 /// Asks by hand: one request is no reason to carry an HTTP client.
 pub fn health(settings: &Settings) -> Result<ExitCode, Failure> {
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const TIMEOUT: Duration = Duration::from_secs(5);
     let host = match settings.server.host.as_str() {
         "0.0.0.0" => "127.0.0.1",
         "::" => "::1",
         host => host,
     };
     let mut connection = TcpStream::connect((host, settings.server.port))?;
-    connection.set_read_timeout(Some(PATIENCE))?;
-    connection.set_write_timeout(Some(PATIENCE))?;
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
     write!(connection, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;

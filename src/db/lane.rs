@@ -29,7 +29,7 @@ const OWN_LANE_PATIENCE: Duration = Duration::from_millis(50);
 /// A pool, and those of its connections that are used again at once.
 pub struct Lane {
     pool: PgPool,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// `None`: nothing is kept, since others use the pool, too.
     kept: Option<Mutex<Vec<Kept>>>,
 }
@@ -56,37 +56,37 @@ impl Lane {
 
     /// One over a pool that others use, too.
     pub(super) fn shared(pool: PgPool) -> Self {
-        let places = pool.options().get_max_connections() as usize;
-        Self { pool, places: Arc::new(Semaphore::new(places)), kept: None }
+        let permits = pool.options().get_max_connections() as usize;
+        Self { pool, permits: Arc::new(Semaphore::new(permits)), kept: None }
     }
 
-    /// A connection, after a wait for a place.
+    /// A connection, after a wait for a permit.
     async fn lease(self: &Arc<Self>) -> Result<Lease, sqlx::Error> {
         if let Some(lease) = self.lease_at_once() {
             return Ok(lease);
         }
         let patience = self.pool.options().get_acquire_timeout();
-        let place = tokio::time::timeout(patience, self.places.clone().acquire_owned()).await;
-        let place = place.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
+        let permit = tokio::time::timeout(patience, self.permits.clone().acquire_owned()).await;
+        let permit = permit.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
         while let Some(mut kept) = self.last_kept() {
             if kept.is_trusted() || kept.connection.ping().await.is_ok() {
-                return Ok(self.lend(kept, place));
+                return Ok(self.lend(kept, permit));
             }
         }
         let (connection, now) = (self.pool.acquire().await?, Instant::now());
-        Ok(self.lend(Kept { connection, taken_at: now, used_at: now }, place))
+        Ok(self.lend(Kept { connection, taken_at: now, used_at: now }, permit))
     }
 
     /// The same if nobody has to wait for anything.
     fn lease_at_once(self: &Arc<Self>) -> Option<Lease> {
-        let place = self.places.clone().try_acquire_owned().ok()?;
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
         let mut free = self.kept.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = free.pop_if(|kept| kept.is_trusted())?;
-        Some(self.lend(kept, place))
+        Some(self.lend(kept, permit))
     }
 
-    fn lend(self: &Arc<Self>, kept: Kept, place: OwnedSemaphorePermit) -> Lease {
-        Lease { kept: Some(kept), lane: self.clone(), place }
+    fn lend(self: &Arc<Self>, kept: Kept, permit: OwnedSemaphorePermit) -> Lease {
+        Lease { kept: Some(kept), lane: self.clone(), permit }
     }
 
     fn last_kept(&self) -> Option<Kept> {
@@ -94,7 +94,7 @@ impl Lane {
     }
 
     async fn close(&self) {
-        self.places.close();
+        self.permits.close();
         while let Some(kept) = self.last_kept() {
             drop(kept);
         }
@@ -117,7 +117,7 @@ pub struct Lease {
     kept: Option<Kept>,
     lane: Arc<Lane>,
     #[expect(dead_code, reason = "held, and given back when this is dropped")]
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Lease {

@@ -1,21 +1,20 @@
 //! What has happened, asked for by whom it is about, who did it, where, what and when.
 //!
-//! A page begins at a place in an index and reads on from there, so that its depth costs nothing. Nor does a search that
+//! A page begins at a position in an index and reads on from there, so that its depth costs nothing. Nor does a search that
 //! finds little cost much: it ends after a window of entries, says how far it has come, and may go on from there.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, Row as _};
-use time::{Date, OffsetDateTime, Time};
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
 use crate::db::Db;
 use crate::error::Error;
+use crate::events::cursor::EventCursor;
 use crate::events::log::{self, CLIENT, Event};
-use crate::names::{is_room_id, is_username};
+use crate::names::{Order, is_room_id, is_username};
 
 /// How many entries of an index are looked at for one page.
 const WINDOW: i64 = 10_000;
@@ -43,90 +42,30 @@ pub struct Filter {
     pub kinds: Option<Vec<String>>,
 }
 
-/// A place in the order of events: by time, then room, then number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    moment: OffsetDateTime,
-    chatroom: String,
-    /// 0 in the place before all events of a moment, which each room has at a number of its own.
-    n: i64,
-}
-
-/// The events from one place up to another, which is not among them.
+/// The events from one position up to another, which is not among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// The earliest place.
-    pub from: Place,
-    /// The place before which it ends.
-    pub to: Place,
-}
-
-/// From which end of a span a page is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// From the end.
-    NewestFirst,
-    /// From the beginning.
-    OldestFirst,
+    /// Where it begins.
+    pub from: EventCursor,
+    /// Before which it ends.
+    pub to: EventCursor,
 }
 
 /// Some of the events that are asked for.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct AuditPage {
     /// As many as were wanted, or fewer, or none.
     pub events: Vec<Event>,
     /// Where there may be more.
     pub rest: Option<Span>,
 }
 
-impl Place {
-    /// Before everything.
-    pub const START: Self = Self { moment: OffsetDateTime::UNIX_EPOCH, chatroom: String::new(), n: 1 };
-
-    /// Behind everything.
-    pub const END: Self =
-        Self { moment: OffsetDateTime::new_utc(Date::MAX, Time::MIDNIGHT), chatroom: String::new(), n: i64::MAX };
-
-    /// Before all events of a moment.
-    pub fn at(moment: OffsetDateTime) -> Self {
-        Self { moment, chatroom: String::new(), n: 0 }
-    }
-
-    /// The same for a moment as the wire says it. What is beyond all time is the start or the end of it.
-    pub fn at_unix_ms(ms: i64) -> Self {
-        match OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000) {
-            Ok(moment) => Self::at(moment.clamp(Self::START.moment, Self::END.moment)),
-            Err(_) if ms < 0 => Self::START,
-            Err(_) => Self::END,
-        }
-    }
-}
-
-/// As cursors hold it.
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}/{}", self.moment.unix_timestamp_nanos(), self.n, self.chatroom)
-    }
-}
-
-impl FromStr for Place {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.splitn(3, '/');
-        let mut part = || parts.next().ok_or(());
-        let nanos = part()?.parse().map_err(drop)?;
-        let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(drop)?;
-        Ok(Self { moment, n: part()?.parse().map_err(drop)?, chatroom: part()?.into() })
-    }
-}
-
 impl Span {
     /// What is left of it when a page has come as far as the event at `last`.
-    fn behind(self, last: Place, order: Order) -> Self {
+    fn behind(self, last: EventCursor, order: Order) -> Self {
         match order {
             Order::NewestFirst => Self { to: last, ..self },
-            Order::OldestFirst => Self { from: Place { n: last.n + 1, ..last }, ..self },
+            Order::OldestFirst => Self { from: EventCursor { n: last.n + 1, ..last }, ..self },
         }
     }
 
@@ -141,8 +80,8 @@ impl Span {
             }
             sleep(PAUSE).await;
         }
-        if self.to.moment > now {
-            self.to = Place::at(now);
+        if self.to.happened_at > now {
+            self.to = EventCursor::at(now);
         }
         Ok(self)
     }
@@ -163,7 +102,7 @@ async fn is_being_written(db: &Db, moment: OffsetDateTime) -> Result<bool, Error
 
 /// A way through an index: its entries for a filter, those of them within a span, and its order from either end.
 ///
-/// In all of them `$1` is the app, `$2` to `$4` the place from which and `$5` to `$7` the place up to which, `$8` the user,
+/// In all of them `$1` is the app, `$2` to `$4` where the span begins and `$5` to `$7` where it ends, `$8` the user,
 /// `$9` the room, `$10` the actor, `$11` the kinds, and `$12` how many.
 struct Way {
     entries: &'static str,
@@ -239,7 +178,7 @@ impl Way {
 
 /// What the statement of a way finds: an entry of the index, and the event if it is one that is asked for.
 struct Found {
-    place: Place,
+    cursor: EventCursor,
     event: Option<Event>,
     /// Whether the page ends here, whatever follows: with the window, or because it is about enough names.
     ends_page: bool,
@@ -247,12 +186,13 @@ struct Found {
 
 impl FromRow<'_, PgRow> for Found {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let place = Place { moment: row.try_get("happened_at")?, chatroom: row.try_get("chatroom")?, n: row.try_get("n")? };
+        let (happened_at, chatroom, n) = (row.try_get("happened_at")?, row.try_get("chatroom")?, row.try_get("n")?);
+        let cursor = EventCursor { happened_at, chatroom, n };
         let is_meant: bool = row.try_get("is_meant")?;
-        let event = is_meant.then(|| log::Row::from_row(row)).transpose()?.map(Event::from);
+        let event = is_meant.then(|| log::EventRow::from_row(row)).transpose()?.map(Event::from);
         let names: Option<i64> = row.try_get("names")?;
         let ends_page = row.try_get("ends_window")? || names.is_some_and(|names| names >= MOST_NAMES);
-        Ok(Self { place, event, ends_page })
+        Ok(Self { cursor, event, ends_page })
     }
 }
 
@@ -266,14 +206,14 @@ impl Filter {
 }
 
 /// Reads up to `limit` of the events within `span` that fit the filter.
-pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit: i64) -> Result<Page, Error> {
+pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit: i64) -> Result<AuditPage, Error> {
     if filter.is_hopeless() {
-        return Ok(Page::default());
+        return Ok(AuditPage::default());
     }
     if let Filter { app, user: None, room: Some(room), .. } = filter {
-        for place in [&mut span.from, &mut span.to] {
-            if place.n == 0 {
-                place.n = first_number(db, *app, room, place.moment).await?;
+        for end in [&mut span.from, &mut span.to] {
+            if end.n == 0 {
+                end.n = first_number(db, *app, room, end.happened_at).await?;
             }
         }
     }
@@ -283,10 +223,10 @@ pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit:
     let mut found: Vec<Found> = statement
         .persistent(false)
         .bind(filter.app)
-        .bind(span.from.moment)
+        .bind(span.from.happened_at)
         .bind(&span.from.chatroom)
         .bind(span.from.n)
-        .bind(span.to.moment)
+        .bind(span.to.happened_at)
         .bind(&span.to.chatroom)
         .bind(span.to.n)
         .bind(&filter.user)
@@ -299,9 +239,9 @@ pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit:
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = found.len() > limit;
     found.truncate(limit);
-    let last = found.last().filter(|last| more || last.ends_page).map(|last| last.place.clone());
+    let last = found.last().filter(|last| more || last.ends_page).map(|last| last.cursor.clone());
     let rest = last.map(|last| span.behind(last, order));
-    Ok(Page { events: found.into_iter().filter_map(|found| found.event).collect(), rest })
+    Ok(AuditPage { events: found.into_iter().filter_map(|found| found.event).collect(), rest })
 }
 
 /// The number of a room's first event that is not before a moment, or the one that its next event will have.

@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 
 use crate::db::Db;
 use crate::error::Error;
-use crate::events::log::{Event, Row};
+use crate::events::log::{Event, EventRow};
 use crate::names::RoomKey;
 
-/// A place in a feed, behind one event: in the feed of a room its number is enough.
+/// A position in a feed, behind one event: in the feed of a room its number is enough.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The transaction that wrote the event; 0 in the feed of a room.
@@ -99,7 +99,7 @@ pub async fn of_room(
         return Err(Error::EventsGone { oldest: oldest.to_string() });
     }
     let events = rows.into_iter().filter_map(|row| {
-        Some(Event::from(Row {
+        Some(Event::from(EventRow {
             chatroom: key.id().into(),
             n: row.n?,
             kind: row.kind?,
@@ -118,17 +118,18 @@ pub async fn of_room(
     Ok(RoomPage { events, oldest, last, next })
 }
 
-/// An event with its place in a feed.
-pub struct Told {
-    /// The place behind it.
+/// An event with its position in a feed.
+pub struct FeedEvent {
+    /// Behind the event.
     pub position: Position,
     /// What has happened.
     pub event: Event,
 }
 
-/// An event as a statement about several feeds gives it: the place tells which of them it is from.
-struct Entry {
-    place: i64,
+/// An event as a statement about several feeds gives it.
+struct FeedRow {
+    /// Which of the feeds it is from.
+    index: i64,
     xact: i64,
     chatroom: String,
     n: i64,
@@ -141,23 +142,23 @@ struct Entry {
     happened_at: OffsetDateTime,
 }
 
-impl From<Entry> for Told {
-    fn from(entry: Entry) -> Self {
-        let Entry { xact, chatroom, n, kind, users, before, after, actor, reason, happened_at, .. } = entry;
+impl From<FeedRow> for FeedEvent {
+    fn from(row: FeedRow) -> Self {
+        let FeedRow { xact, chatroom, n, kind, users, before, after, actor, reason, happened_at, .. } = row;
         let position = Position { xact, chatroom: chatroom.clone(), n };
-        Self { position, event: Row { chatroom, n, kind, users, before, after, actor, reason, happened_at }.into() }
+        Self { position, event: EventRow { chatroom, n, kind, users, before, after, actor, reason, happened_at }.into() }
     }
 }
 
 /// Events of an app.
 pub struct AppPage {
     /// In the order of the feed.
-    pub events: Vec<Told>,
+    pub events: Vec<FeedEvent>,
     /// Where to go on: behind the last event that was looked at, whether or not it is one of those asked for.
     pub next: Position,
-    /// The place before the oldest event that is kept.
+    /// The position before the oldest event that is kept.
     pub oldest: Position,
-    /// The place behind the last event that can be read by now.
+    /// The position behind the last event that can be read by now.
     pub last: Position,
 }
 
@@ -170,7 +171,7 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
         None => ends_of_app(db, app).await?.oldest,
     };
     let rows = sqlx::query_as!(
-        Entry,
+        FeedRow,
         r#"
         with seen as materialized (
             select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
@@ -184,10 +185,10 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
         furthest as (
             select * from seen order by xact desc, chatroom desc, n desc limit 1
         )
-        select place as "place!", xact as "xact!", chatroom as "chatroom!", n as "n!", kind as "kind!", users as "users!",
+        select index as "index!", xact as "xact!", chatroom as "chatroom!", n as "n!", kind as "kind!", users as "users!",
                before, after, actor as "actor!", reason, happened_at as "happened_at!"
-        from (select *, 1::bigint as place from wanted union all select *, 2::bigint from furthest) told
-        order by place, xact, chatroom, n
+        from (select *, 1::bigint as index from wanted union all select *, 2::bigint from furthest) found
+        order by index, xact, chatroom, n
         "#,
         app,
         start.xact,
@@ -199,13 +200,13 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
     )
     .fetch_all(db.pool())
     .await?;
-    let (events, furthest): (Vec<Entry>, Vec<Entry>) = rows.into_iter().partition(|entry| entry.place == 1);
-    let end = furthest.into_iter().next().map_or_else(|| start.clone(), |entry| Told::from(entry).position);
-    let events: Vec<Told> = events.into_iter().map(Told::from).collect();
+    let (events, furthest): (Vec<FeedRow>, Vec<FeedRow>) = rows.into_iter().partition(|row| row.index == 1);
+    let end = furthest.into_iter().next().map_or_else(|| start.clone(), |row| FeedEvent::from(row).position);
+    let events: Vec<FeedEvent> = events.into_iter().map(FeedEvent::from).collect();
 
     // A full page ends with its last event, though more were looked at.
     let is_full = i64::try_from(events.len()).is_ok_and(|number| number == limit);
-    let next = events.last().filter(|_| is_full).map_or(end, |told| told.position.clone());
+    let next = events.last().filter(|_| is_full).map_or(end, |event| event.position.clone());
 
     let ends = ends_of_app(db, app).await?;
     if start < ends.oldest {
@@ -216,9 +217,9 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
 
 /// Where the feed of an app begins and ends.
 pub struct Ends {
-    /// The place before the oldest event that is kept.
+    /// The position before the oldest event that is kept.
     pub oldest: Position,
-    /// The place behind the last event that can be read by now.
+    /// The position behind the last event that can be read by now.
     pub last: Position,
 }
 
@@ -257,45 +258,45 @@ pub enum Topic {
     App(i32),
 }
 
-/// Reads what has happened in several feeds since a place in each, up to `limit` events of each. Told by the place of
-/// the feed in `wanted`, and in its order.
-pub async fn news(db: &Db, wanted: &[(Topic, Position)], limit: i64) -> Result<Vec<(usize, Told)>, Error> {
+/// Reads what has happened in several feeds since a position in each, up to `limit` events of each. Each event comes with
+/// the index of its feed in `wanted`, and in the feed's order.
+pub async fn read_since(db: &Db, wanted: &[(Topic, Position)], limit: i64) -> Result<Vec<(usize, FeedEvent)>, Error> {
     let (mut rooms, mut apps) = (Vec::new(), Vec::new());
-    for (place, (topic, position)) in (0_i64..).zip(wanted) {
+    for (index, (topic, position)) in (0_i64..).zip(wanted) {
         match topic {
-            Topic::Room(app, room) => rooms.push((place, *app, room, position)),
-            Topic::App(app) => apps.push((place, *app, position)),
+            Topic::Room(app, room) => rooms.push((index, *app, room, position)),
+            Topic::App(app) => apps.push((index, *app, position)),
         }
     }
-    let mut entries = Vec::new();
+    let mut rows = Vec::new();
     if !rooms.is_empty() {
-        entries.extend(news_of_rooms(db, &rooms, limit).await?);
+        rows.extend(rooms_since(db, &rooms, limit).await?);
     }
     if !apps.is_empty() {
-        entries.extend(news_of_apps(db, &apps, limit).await?);
+        rows.extend(apps_since(db, &apps, limit).await?);
     }
-    Ok(entries.into_iter().filter_map(|entry| Some((usize::try_from(entry.place).ok()?, Told::from(entry)))).collect())
+    Ok(rows.into_iter().filter_map(|row| Some((usize::try_from(row.index).ok()?, FeedEvent::from(row)))).collect())
 }
 
-async fn news_of_rooms(db: &Db, rooms: &[(i64, i32, &String, &Position)], limit: i64) -> Result<Vec<Entry>, Error> {
-    let places: Vec<i64> = rooms.iter().map(|(place, ..)| *place).collect();
+async fn rooms_since(db: &Db, rooms: &[(i64, i32, &String, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {
+    let indexes: Vec<i64> = rooms.iter().map(|(index, ..)| *index).collect();
     let apps: Vec<i32> = rooms.iter().map(|(_, app, ..)| *app).collect();
     let ids: Vec<String> = rooms.iter().map(|(_, _, id, _)| (*id).clone()).collect();
     let numbers: Vec<i64> = rooms.iter().map(|(.., position)| position.n).collect();
     Ok(sqlx::query_as!(
-        Entry,
+        FeedRow,
         r#"
-        select place as "place!", 0::bigint as "xact!", news.chatroom, news.n, kind, users, before, after, actor, reason,
+        select index as "index!", 0::bigint as "xact!", event.chatroom, event.n, kind, users, before, after, actor, reason,
                happened_at
-        from unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[]) feed (place, app, chatroom, n)
+        from unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[]) feed (index, app, chatroom, n)
         cross join lateral (
             select chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
             where events.app = feed.app and events.chatroom = feed.chatroom and events.n > feed.n
             order by n limit $5
-        ) news
-        order by place, news.n
+        ) event
+        order by index, event.n
         "#,
-        &places,
+        &indexes,
         &apps,
         &ids,
         &numbers,
@@ -305,28 +306,28 @@ async fn news_of_rooms(db: &Db, rooms: &[(i64, i32, &String, &Position)], limit:
     .await?)
 }
 
-async fn news_of_apps(db: &Db, feeds: &[(i64, i32, &Position)], limit: i64) -> Result<Vec<Entry>, Error> {
-    let places: Vec<i64> = feeds.iter().map(|(place, ..)| *place).collect();
+async fn apps_since(db: &Db, feeds: &[(i64, i32, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {
+    let indexes: Vec<i64> = feeds.iter().map(|(index, ..)| *index).collect();
     let apps: Vec<i32> = feeds.iter().map(|(_, app, _)| *app).collect();
     let xacts: Vec<i64> = feeds.iter().map(|(.., position)| position.xact).collect();
     let rooms: Vec<String> = feeds.iter().map(|(.., position)| position.chatroom.clone()).collect();
     let numbers: Vec<i64> = feeds.iter().map(|(.., position)| position.n).collect();
     Ok(sqlx::query_as!(
-        Entry,
+        FeedRow,
         r#"
-        select place as "place!", news.xact, news.chatroom, news.n, kind, users, before, after, actor, reason, happened_at
+        select index as "index!", event.xact, event.chatroom, event.n, kind, users, before, after, actor, reason, happened_at
         from unnest($1::bigint[], $2::integer[], $3::bigint[], $4::text[], $5::bigint[])
-             feed (place, app, xact, chatroom, n)
+             feed (index, app, xact, chatroom, n)
         cross join lateral (
             select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
             where events.app = feed.app and (events.xact, events.chatroom, events.n) > (feed.xact, feed.chatroom, feed.n)
               and events.xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
                                 + (select xact_offset from event_clock)
             order by xact, chatroom, n limit $6
-        ) news
-        order by place, news.xact, news.chatroom, news.n
+        ) event
+        order by index, event.xact, event.chatroom, event.n
         "#,
-        &places,
+        &indexes,
         &apps,
         &xacts,
         &rooms,

@@ -3,7 +3,7 @@
 //!
 //! The events of a room are numbered without gaps, in the order of their commits, by the holder of the room's lock. The
 //! feed of an app is in the order of the transactions, and is read only up to the oldest one that is still running:
-//! what comes later is behind the place that a reader has reached. Within a room that is the order of the numbers, too.
+//! what comes later is behind the position that a reader has reached. Within a room that is the order of the numbers, too.
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -254,7 +254,7 @@ pub struct Last {
 
 /// Events of any rooms whose locks are held, to be written together.
 #[derive(Default)]
-pub struct Batch<'a> {
+pub struct EventBatch<'a> {
     apps: Vec<i32>,
     chatrooms: Vec<&'a str>,
     xacts: Vec<i64>,
@@ -262,8 +262,8 @@ pub struct Batch<'a> {
     events: Vec<&'a NewEvent>,
 }
 
-impl<'a> Batch<'a> {
-    /// Adds events of a room, which are numbered, with the place of the last of them in the feed of the app.
+impl<'a> EventBatch<'a> {
+    /// Adds events of a room, which are numbered, with the position of the last of them in the feed of the app.
     pub fn add(&mut self, key: &'a RoomKey, xact: i64, happened_at: OffsetDateTime, events: &'a [NewEvent]) {
         for event in events {
             self.apps.push(key.app);
@@ -345,9 +345,9 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The database's clock in whole milliseconds, and the place of this transaction in the feeds of apps. Of one statement
+/// The database's clock in whole milliseconds, and the position of this transaction in the feeds of apps. Of one statement
 /// after the lock that numbers the events.
-pub struct Moment {
+pub struct EventClock {
     /// Now.
     pub now: OffsetDateTime,
     /// This transaction.
@@ -355,9 +355,9 @@ pub struct Moment {
 }
 
 /// Reads the clock, for those who write events outside of the writer of rooms.
-pub async fn moment(connection: &mut PgConnection) -> Result<Moment, Error> {
+pub async fn read_clock(connection: &mut PgConnection) -> Result<EventClock, Error> {
     Ok(sqlx::query_as!(
-        Moment,
+        EventClock,
         r#"select date_trunc('milliseconds', statement_timestamp()) as "now!",
                   pg_current_xact_id()::text::bigint + xact_offset as "xact!" from event_clock"#,
     )
@@ -370,18 +370,18 @@ pub async fn append(connection: &mut PgConnection, key: &RoomKey, last: Last, ev
     if events.is_empty() {
         return Ok(last);
     }
-    let moment = moment(connection).await?;
+    let clock = read_clock(connection).await?;
     let events: Vec<NewEvent> = (last.n + 1..).zip(events).map(|(n, event)| event.numbered(n)).collect();
-    let last = Last { n: last.n + i64::try_from(events.len()).unwrap_or(i64::MAX), xact: last.xact.max(moment.xact) };
-    let mut batch = Batch::default();
-    batch.add(key, last.xact, moment.now, &events);
+    let last = Last { n: last.n + i64::try_from(events.len()).unwrap_or(i64::MAX), xact: last.xact.max(clock.xact) };
+    let mut batch = EventBatch::default();
+    batch.add(key, last.xact, clock.now, &events);
     batch.write(connection).await?;
     Ok(last)
 }
 
 /// An event as a statement gives it.
 #[derive(sqlx::FromRow)]
-pub(crate) struct Row {
+pub(crate) struct EventRow {
     pub chatroom: String,
     pub n: i64,
     pub kind: String,
@@ -393,8 +393,8 @@ pub(crate) struct Row {
     pub happened_at: OffsetDateTime,
 }
 
-impl From<Row> for Event {
-    fn from(row: Row) -> Self {
+impl From<EventRow> for Event {
+    fn from(row: EventRow) -> Self {
         // What the database keeps as JSON is JSON.
         let json = |text: Option<String>| text.and_then(|text| RawValue::from_string(text).ok());
         Self {

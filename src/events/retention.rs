@@ -12,37 +12,24 @@ use uuid::Uuid;
 
 use crate::db::Db;
 use crate::error::Error;
+use crate::events::cursor::EventCursor;
 
 /// How long events are kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms {
+pub struct RetentionPeriod {
     /// In days.
     pub keep: i32,
     /// The same, for those that could not be delivered; longer.
     pub keep_undelivered: i32,
 }
 
-/// A place among the events of an app, by age. The default is before all of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    happened_at: OffsetDateTime,
-    chatroom: String,
-    n: i64,
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self { happened_at: OffsetDateTime::UNIX_EPOCH, chatroom: String::new(), n: 0 }
-    }
-}
-
-/// What one look at an app's old events came to.
+/// What one batch of an app's old events came to.
 #[derive(Debug, Default)]
-pub struct Look {
-    /// How many of them are gone now.
+pub struct Pruned {
+    /// The number of events removed.
     pub removed: u64,
-    /// Behind the last one looked at; `None` if there was none, or if another instance is at it.
-    pub next: Option<Place>,
+    /// Behind the last event of the batch; `None` if there was none, or if another instance prunes this app.
+    pub next: Option<EventCursor>,
 }
 
 /// An old event; `goes` says whether nothing holds it back.
@@ -54,46 +41,53 @@ struct Old {
     goes: bool,
 }
 
+impl Old {
+    fn cursor(&self) -> EventCursor {
+        EventCursor { happened_at: self.happened_at, chatroom: self.chatroom.clone(), n: self.n }
+    }
+}
+
 /// The apps that have old events.
-pub async fn apps_with_old_events(db: &Db, terms: Terms) -> Result<Vec<i32>, Error> {
+pub async fn apps_with_old_events(db: &Db, period: RetentionPeriod) -> Result<Vec<i32>, Error> {
     Ok(sqlx::query_scalar!(
         "select id from apps cross join lateral (
              select true from events where app = id and happened_at < now() - make_interval(days => $1)
              order by happened_at limit 1
          ) old
          order by id",
-        terms.keep,
+        period.keep,
     )
     .fetch_all(db.pool())
     .await?)
 }
 
-/// Looks at some old events of an app, behind a place, and takes away those that nothing holds back: about `batch` rows,
-/// the names that occur in events counted. One instance at a time, so that no other leaves a gap for a moment.
-pub async fn prune(db: &Db, app: i32, after: &Place, terms: Terms, batch: i64) -> Result<Look, Error> {
-    // By itself: whoever makes deliveries holds theirs while they wait for others, and must not wait for us.
-    give_up(db, app, after, terms, batch).await?;
+/// Removes some old events of an app, behind `after`, as far as nothing holds them back: about `batch` rows, the names
+/// that occur in events counted. One instance at a time, so that no other leaves a gap for a moment.
+pub async fn prune(db: &Db, app: i32, after: &EventCursor, period: RetentionPeriod, batch: i64) -> Result<Pruned, Error> {
+    // In a transaction of its own: a dispatcher holds deliveries while it waits for others, and must not wait for this one.
+    give_up(db, app, after, period, batch).await?;
     let mut transaction = db.begin().await?;
     let done = async {
-        if !take_turn(&mut transaction, app).await? {
-            return Ok(Look::default());
+        if !try_lock(&mut transaction, app).await? {
+            return Ok(Pruned::default());
         }
-        let mut looked = look(&mut transaction, app, after, terms, batch).await?;
-        let next = looked.last().map(|old| Place { happened_at: old.happened_at, chatroom: old.chatroom.clone(), n: old.n });
+        let mut looked = old_events(&mut transaction, app, after, period, batch).await?;
+        let next = looked.last().map(Old::cursor);
         looked.retain(|old| old.goes);
         delete(&mut transaction, app, &looked).await?;
         // Last, since whatever happens to the app as a whole waits for this row.
         if let Some(greatest) = looked.iter().max_by_key(|old| (old.xact, &old.chatroom, old.n)) {
             raise(&mut transaction, app, greatest).await?;
         }
-        Ok(Look { removed: looked.len() as u64, next })
+        Ok(Pruned { removed: looked.len() as u64, next })
     }
     .await;
     transaction.end(done).await
 }
 
-/// Not the app's row, which others need: a lock of our own, beside the app's number. It ends with the transaction.
-async fn take_turn(connection: &mut PgConnection, app: i32) -> Result<bool, Error> {
+/// Locks the retention of an app, unless another instance has. Not the app's row, which others need: an advisory lock
+/// beside the app's number, which ends with the transaction.
+async fn try_lock(connection: &mut PgConnection, app: i32) -> Result<bool, Error> {
     const RETENTION: i32 = 0x726f_6f6d;
     Ok(sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1, $2) as "ours!""#, RETENTION, app)
         .fetch_one(connection)
@@ -101,7 +95,7 @@ async fn take_turn(connection: &mut PgConnection, app: i32) -> Result<bool, Erro
 }
 
 /// Gives up on deliveries whose events are too old even for those that wait.
-async fn give_up(db: &Db, app: i32, after: &Place, terms: Terms, batch: i64) -> Result<(), Error> {
+async fn give_up(db: &Db, app: i32, after: &EventCursor, period: RetentionPeriod, batch: i64) -> Result<(), Error> {
     let dead = sqlx::query!(
         "update deliveries set state = 'dead', ended_at = now() where id = any(array(
              select late.id from (
@@ -116,7 +110,7 @@ async fn give_up(db: &Db, app: i32, after: &Place, terms: Terms, batch: i64) -> 
              limit $6
          )) and state = 'pending'",
         app,
-        terms.keep_undelivered,
+        period.keep_undelivered,
         after.happened_at,
         after.chatroom,
         after.n,
@@ -133,7 +127,13 @@ async fn give_up(db: &Db, app: i32, after: &Place, terms: Terms, batch: i64) -> 
 
 /// Old events by age, up to `batch` rows of theirs. One goes if every event of its room before it goes, or is gone, and
 /// nothing waits to be delivered up to it. The moments of events are nearly, but not always, in the order of their numbers.
-async fn look(connection: &mut PgConnection, app: i32, after: &Place, terms: Terms, batch: i64) -> Result<Vec<Old>, Error> {
+async fn old_events(
+    connection: &mut PgConnection,
+    app: i32,
+    after: &EventCursor,
+    period: RetentionPeriod,
+    batch: i64,
+) -> Result<Vec<Old>, Error> {
     Ok(sqlx::query_as!(
         Old,
         r#"
@@ -163,7 +163,7 @@ async fn look(connection: &mut PgConnection, app: i32, after: &Place, terms: Ter
         order by happened_at, chatroom, n
         "#,
         app,
-        terms.keep,
+        period.keep,
         after.happened_at,
         after.chatroom,
         after.n,
@@ -203,7 +203,7 @@ async fn delete(connection: &mut PgConnection, app: i32, doomed: &[Old]) -> Resu
     Ok(())
 }
 
-/// Says up to which place in the app's feed some events are missing. Never lowered: what is gone stays gone.
+/// Records up to which position of the app's feed some events are missing. Never lowered: what is gone stays gone.
 async fn raise(connection: &mut PgConnection, app: i32, greatest: &Old) -> Result<(), Error> {
     sqlx::query!(
         "update apps set gone_xact = $2, gone_chatroom = $3, gone_n = $4

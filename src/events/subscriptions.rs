@@ -15,38 +15,38 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Events;
 use crate::db::Db;
 use crate::error::{Causes, Error};
-use crate::events::feeds::{self, Position, Told, Topic};
+use crate::events::feeds::{self, FeedEvent, Position, Topic};
 
 /// The most events of one feed in one look.
 const AT_ONCE: i64 = 1000;
 
-/// The least time between two looks: many changes in a short while are one piece of news.
-const BREATH: Duration = Duration::from_millis(20);
+/// The shortest time between two looks: many changes in a short while are read together.
+const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The feeds that are followed in this process.
 pub struct Following {
-    feeds: Mutex<HashMap<Topic, Feed>>,
+    feeds: Mutex<HashMap<Topic, FollowedFeed>>,
     opened: Notify,
     streams: Arc<Semaphore>,
     buffer: usize,
 }
 
 /// A feed that is followed: what was passed on last, and to whom.
-struct Feed {
-    at: Position,
-    readers: Vec<mpsc::Sender<Arc<Told>>>,
+struct FollowedFeed {
+    position: Position,
+    readers: Vec<mpsc::Sender<Arc<FeedEvent>>>,
 }
 
 /// What happens in a feed from now on. It ends when its reader is too far behind.
 pub struct Subscription {
-    news: mpsc::Receiver<Arc<Told>>,
-    _place: OwnedSemaphorePermit,
+    events: mpsc::Receiver<Arc<FeedEvent>>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Subscription {
     /// The next event, as soon as there is one.
-    pub async fn next(&mut self) -> Option<Arc<Told>> {
-        self.news.recv().await
+    pub async fn next(&mut self) -> Option<Arc<FeedEvent>> {
+        self.events.recv().await
     }
 }
 
@@ -64,13 +64,13 @@ impl Following {
     /// Follows a feed from `last` on, a place at which it has been by now. Whoever then reads the feed up to its end, and
     /// goes on with what the subscription brings, misses nothing: what that reading does not see comes later.
     pub fn subscribe(&self, topic: Topic, last: Position) -> Result<Subscription, Error> {
-        let place = self.streams.clone().try_acquire_owned().map_err(|error| Error::Unavailable(error.into()))?;
-        let (reader, news) = mpsc::channel(self.buffer);
+        let permit = self.streams.clone().try_acquire_owned().map_err(|error| Error::Unavailable(error.into()))?;
+        let (reader, events) = mpsc::channel(self.buffer);
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        feeds.entry(topic).or_insert_with(|| Feed { at: last, readers: Vec::new() }).readers.push(reader);
+        feeds.entry(topic).or_insert_with(|| FollowedFeed { position: last, readers: Vec::new() }).readers.push(reader);
         drop(feeds);
         self.opened.notify_one();
-        Ok(Subscription { news, _place: place })
+        Ok(Subscription { events, _permit: permit })
     }
 
     /// Looks for news until told to stop.
@@ -98,7 +98,7 @@ impl Following {
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(BREATH).await;
+            tokio::time::sleep(MIN_INTERVAL).await;
         }
     }
 
@@ -109,21 +109,21 @@ impl Following {
             feed.readers.retain(|reader| !reader.is_closed());
             !feed.readers.is_empty()
         });
-        feeds.iter().map(|(topic, feed)| (topic.clone(), feed.at.clone())).collect()
+        feeds.iter().map(|(topic, feed)| (topic.clone(), feed.position.clone())).collect()
     }
 
     async fn pass_on(&self, db: &Db) -> Result<(), Error> {
         loop {
             let wanted = self.wanted();
-            let news = feeds::news(db, &wanted, AT_ONCE).await?;
-            let is_all = i64::try_from(news.len()).is_ok_and(|number| number < AT_ONCE);
+            let events = feeds::read_since(db, &wanted, AT_ONCE).await?;
+            let is_all = i64::try_from(events.len()).is_ok_and(|number| number < AT_ONCE);
             let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-            for (place, told) in news {
-                let Some(feed) = feeds.get_mut(&wanted[place].0) else { continue };
-                feed.at = told.position.clone();
-                let told = Arc::new(told);
-                // A reader whose buffer is full loses its place here; so its stream ends.
-                feed.readers.retain(|reader| reader.try_send(told.clone()).is_ok());
+            for (index, event) in events {
+                let Some(feed) = feeds.get_mut(&wanted[index].0) else { continue };
+                feed.position = event.position.clone();
+                let event = Arc::new(event);
+                // A reader whose buffer is full loses its connection here; so its stream ends.
+                feed.readers.retain(|reader| reader.try_send(event.clone()).is_ok());
             }
             drop(feeds);
             if is_all {

@@ -418,8 +418,8 @@ impl World {
 }
 
 fn account(name: &str) -> User {
-    let place = USERS.iter().position(|user| *user == name).filter(|place| *place < 8);
-    let account = place.map(|place| Account { uuid: Uuid::from_u128(place as u128), is_deleted: place == 7 });
+    let index = USERS.iter().position(|user| *user == name).filter(|index| *index < 8);
+    let account = index.map(|index| Account { uuid: Uuid::from_u128(index as u128), is_deleted: index == 7 });
     User { is_loaded: true, account, rooms: None }
 }
 

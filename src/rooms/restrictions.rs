@@ -106,6 +106,8 @@ impl List {
 }
 
 /// Tells of an event whose restrictions it is about, and when those would have ended, or have.
-pub(super) fn about(event: NewEvent, terms: &[(String, OffsetDateTime)]) -> NewEvent {
-    event.users(terms.iter().map(|(name, _)| name)).before(terms.iter().map(|(name, ends_at)| (name.clone(), unix_ms(*ends_at))))
+pub(super) fn about(event: NewEvent, entries: &[(String, OffsetDateTime)]) -> NewEvent {
+    event
+        .users(entries.iter().map(|(name, _)| name))
+        .before(entries.iter().map(|(name, ends_at)| (name.clone(), unix_ms(*ends_at))))
 }

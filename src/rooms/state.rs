@@ -170,7 +170,7 @@ pub struct Counters {
     pub last_seq: i64,
     /// The number of the last event.
     pub last_event: i64,
-    /// The place of that event in the feed of the app.
+    /// The position of that event in the feed of the app.
     pub last_xact: i64,
     /// The moment of that event.
     pub last_event_at: OffsetDateTime,
@@ -198,7 +198,7 @@ pub struct UserInRoom {
 /// A mute or a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restriction {
-    /// Its place on the list.
+    /// Its number on the list.
     pub seq: i64,
     /// When it ends.
     pub ends_at: OffsetDateTime,

@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::cycle::Failure;
-use self::job::{Job, Keyed, Plain};
+use self::job::{Job, KeyedJob, PlainJob};
 use self::queue::{Batch, Queue};
 use super::operation::Operation;
 use super::store::load::Held;
@@ -75,7 +75,7 @@ impl Writer {
             return Err(key.not_found());
         }
         let (answer, answered) = oneshot::channel();
-        self.shared.enqueue(key, Box::new(Plain::new(key, actor, operation, answer)))?;
+        self.shared.enqueue(key, Box::new(PlainJob::new(key, actor, operation, answer)))?;
         answered.await.unwrap_or_else(|lost| Err(Error::Internal(lost.into())))
     }
 
@@ -93,7 +93,7 @@ impl Writer {
             return Err(key.not_found());
         }
         let (answer, answered) = oneshot::channel();
-        self.shared.enqueue(key, Box::new(Keyed::new(key, actor, operation, answer, claim, write)))?;
+        self.shared.enqueue(key, Box::new(KeyedJob::new(key, actor, operation, answer, claim, write)))?;
         answered.await.unwrap_or_else(|lost| Err(Error::Internal(lost.into())))
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{Causes, Error};
 use crate::events::log::Actor;
 use crate::names::RoomKey;
 use crate::rooms::expiry::EndExpired;
-use crate::rooms::read::due::{self, Due};
+use crate::rooms::read::due::{self, DueRoom};
 use crate::rooms::state::Ended;
 use crate::rooms::store::purge;
 use crate::rooms::writer::Writer;
@@ -91,7 +91,7 @@ async fn due_rooms(writer: &Writer, under_way: &HashSet<RoomKey>) -> Result<Vec<
         }
         let is_last = i64::try_from(page.len()).is_ok_and(|number| number < FOUND_AT_ONCE);
         after = page.last().cloned();
-        found.extend(page.into_iter().map(|Due { room, .. }| room).filter(|room| !under_way.contains(room)));
+        found.extend(page.into_iter().map(|DueRoom { room, .. }| room).filter(|room| !under_way.contains(room)));
         if is_last || found.len() >= BEGUN_AT_ONCE {
             return Ok(found);
         }

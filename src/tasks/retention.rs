@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::db::Db;
 use crate::error::{Causes, Error};
-use crate::events::retention::{self, Look, Place, Terms};
+use crate::events::cursor::EventCursor;
+use crate::events::retention::{self, Pruned, RetentionPeriod};
 use crate::idempotency;
 
 /// How many batches of each kind, and of each app's events, one pass does at most: the next pass comes soon, and other
@@ -38,7 +40,7 @@ pub struct Removed {
 
 /// In which apps the last pass did not come to the end of the old events, and how far it came.
 #[derive(Debug, Default)]
-pub struct Unfinished(HashMap<i32, Place>);
+pub struct Unfinished(HashMap<i32, EventCursor>);
 
 /// Looks for what is too old again and again until told to stop.
 pub async fn run(db: Db, settings: Settings, stop: CancellationToken) {
@@ -62,9 +64,9 @@ pub async fn run(db: Db, settings: Settings, stop: CancellationToken) {
 /// Removes what is too old. Stops between two batches. One kind that fails does not keep the others from their turn.
 pub async fn pass(db: &Db, settings: &Settings, unfinished: &mut Unfinished, stop: &CancellationToken) -> Result<Removed, Error> {
     let batch = settings.purge.batch.into();
-    let terms = Terms { keep: days(settings.events.keep_days), keep_undelivered: days(settings.callbacks.keep_days) };
-    let events = events(db, terms, batch, unfinished, stop).await;
-    let deliveries = again(stop, || retention::forget_deliveries(db, terms.keep_undelivered, batch)).await;
+    let period = RetentionPeriod { keep: days(settings.events.keep_days), keep_undelivered: days(settings.callbacks.keep_days) };
+    let events = events(db, period, batch, unfinished, stop).await;
+    let deliveries = again(stop, || retention::forget_deliveries(db, period.keep_undelivered, batch)).await;
     let rules = rules(db, batch, stop).await;
     let answers = again(stop, || idempotency::forget(db, &settings.idempotency, batch)).await;
     Ok(Removed { events: events?, deliveries: deliveries?, rules: rules?, answers: answers? })
@@ -72,9 +74,15 @@ pub async fn pass(db: &Db, settings: &Settings, unfinished: &mut Unfinished, sto
 
 /// Removes old events: a batch of each app, then the next of each, so that none has to wait for the end of another. What
 /// is held back is passed over; one pass does not look at all of it, but the next goes on where this one has stopped.
-async fn events(db: &Db, terms: Terms, batch: i64, unfinished: &mut Unfinished, stop: &CancellationToken) -> Result<u64, Error> {
+async fn events(
+    db: &Db,
+    period: RetentionPeriod,
+    batch: i64,
+    unfinished: &mut Unfinished,
+    stop: &CancellationToken,
+) -> Result<u64, Error> {
     let (mut removed, mut failure) = (0, None);
-    let apps = retention::apps_with_old_events(db, terms).await?;
+    let apps = retention::apps_with_old_events(db, period).await?;
     let mut apps: Vec<(i32, u32)> = apps.into_iter().map(|app| (app, FRUITLESS)).collect();
     for _ in 0..BATCHES {
         let mut rest = Vec::new();
@@ -82,10 +90,10 @@ async fn events(db: &Db, terms: Terms, batch: i64, unfinished: &mut Unfinished, 
             if stop.is_cancelled() {
                 return Ok(removed);
             }
-            let after = unfinished.0.remove(&app).unwrap_or_default();
-            match retention::prune(db, app, &after, terms, batch).await {
-                Ok(Look { next: None, .. }) => {}
-                Ok(Look { removed: some, next: Some(next) }) => {
+            let after = unfinished.0.remove(&app).unwrap_or(EventCursor::at(OffsetDateTime::UNIX_EPOCH));
+            match retention::prune(db, app, &after, period, batch).await {
+                Ok(Pruned { next: None, .. }) => {}
+                Ok(Pruned { removed: some, next: Some(next) }) => {
                     removed += some;
                     unfinished.0.insert(app, next);
                     looks_left -= u32::from(some == 0);

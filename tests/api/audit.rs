@@ -92,7 +92,7 @@ async fn all(app: &TestApp, query: &str) -> (Vec<Value>, usize) {
 }
 
 /// Room and number of each event.
-fn places(events: &[Value]) -> Vec<(String, i64)> {
+fn positions(events: &[Value]) -> Vec<(String, i64)> {
     events
         .iter()
         .map(|event| (event["chatroom"].as_str().unwrap_or_default().to_owned(), event["n"].as_i64().expect("a number")))
@@ -148,7 +148,7 @@ async fn what_a_call_has_changed_is_found_by_whom_it_concerns_and_by_who_made_it
             [json!(room), json!("MUTE/ADD"), json!(["bob"]), json!("mod.eve"), json!("spam")]
         );
     }
-    assert_eq!(places(&page(&app, "").await.0), [(String::new(), 1), (room.clone(), 2), (room, 1)]);
+    assert_eq!(positions(&page(&app, "").await.0), [(String::new(), 1), (room.clone(), 2), (room, 1)]);
 }
 
 #[tokio::test]
@@ -236,16 +236,16 @@ async fn pages_of_any_size_have_each_event_once_while_new_ones_are_written() {
     for (query, is_meant) in [
         ("", (|_| true) as fn(&(String, i64)) -> bool),
         ("&user=bob", |_| true),
-        ("&room=r3", |place| place.0 == "r3"),
-        ("&actor=mod", |place| place.1 % 2 == 0),
+        ("&room=r3", |position| position.0 == "r3"),
+        ("&actor=mod", |position| position.1 % 2 == 0),
     ] {
-        let expected: Vec<(String, i64)> = expected.iter().filter(|place| is_meant(place)).cloned().collect();
+        let expected: Vec<(String, i64)> = expected.iter().filter(|position| is_meant(position)).cloned().collect();
         for limit in [7, 99, 100, 101, 499, 1000, 5000] {
             let (mut seen, mut cursor) = (Vec::new(), String::new());
             loop {
                 let (events, next) = page(&app, &format!("?limit={limit}{query}{cursor}")).await;
                 assert!(events.len() <= limit.min(1000));
-                seen.extend(places(&events));
+                seen.extend(positions(&events));
                 // One that every query means, and that is the newest of all.
                 newest += 7;
                 let event = format!("values ('r3', {newest}, 'JOIN/DIRECT', '{{bob}}', null, null, 'mod', null, {newest})");
@@ -253,7 +253,7 @@ async fn pages_of_any_size_have_each_event_once_while_new_ones_are_written() {
                 let Some(next) = next else { break };
                 cursor = format!("&cursor={next}");
             }
-            let known = seen.iter().position(|place| place.1 <= 2500).unwrap_or(seen.len());
+            let known = seen.iter().position(|position| position.1 <= 2500).unwrap_or(seen.len());
             assert!(seen[..known].windows(2).all(|pair| pair[0].1 > pair[1].1), "{query}, by {limit}");
             assert_eq!(seen[known..], expected, "{query}, by {limit}");
         }
@@ -271,7 +271,7 @@ async fn a_search_that_finds_little_goes_on_behind_a_short_page() {
          from generate_series(1, 25000) i",
     )
     .await;
-    let found = |events: &[Value]| places(events).into_iter().map(|place| place.1).collect::<Vec<_>>();
+    let found = |events: &[Value]| positions(events).into_iter().map(|position| position.1).collect::<Vec<_>>();
     for way in ["", "&user=bob", "&room=room", "&actor=mod"] {
         let (first, cursor) = page(&app, &format!("?kind=DELETE{way}")).await;
         let (second, cursor) = page(&app, &format!("?kind=DELETE{way}&cursor={}", cursor.expect("more"))).await;
@@ -305,7 +305,7 @@ async fn a_page_is_about_no_more_names_than_anybody_wants_to_hold() {
     assert_eq!((numbers, events.len(), cursor.is_some()), (10_000, 11, true), "ten large ones and one without users");
     for query in ["?limit=1000", "?limit=1000&room=lobby", "?limit=7&user=user7", "?actor=x&limit=4"] {
         let (seen, _) = all(&app, query).await;
-        let mut distinct = places(&seen);
+        let mut distinct = positions(&seen);
         distinct.sort();
         distinct.dedup();
         let expected = if query.contains("room") || query.contains("user") { 30 } else { 33 };
@@ -403,7 +403,7 @@ async fn an_export_ends_at_what_there_was_when_it_began() {
     story(&app).await;
     write(&app, "values ('lobby', 5, 'CREATE', '{bob}', null, null, 'mod', null, 1000000000000)").await;
     for way in ["", "user=bob", "room=lobby", "actor=mod"] {
-        assert_eq!(places(&page(&app, &format!("?{way}")).await.0)[0], ("lobby".into(), 5), "{way}");
+        assert_eq!(positions(&page(&app, &format!("?{way}")).await.0)[0], ("lobby".into(), 5), "{way}");
         for to in ["", "&to=9000000000000"] {
             let lines = exported(&app, &format!("?{way}{to}")).await;
             assert!(!lines.iter().any(|line| line.contains(r#""n":5"#)), "{way}{to}");
@@ -426,7 +426,7 @@ async fn a_long_export_has_each_event_once_in_each_order_of_reading() {
         let mut time = 0;
         for line in lines {
             let event: Value = serde_json::from_str(&line).expect("JSON");
-            let (room, n) = places(std::slice::from_ref(&event)).remove(0);
+            let (room, n) = positions(std::slice::from_ref(&event)).remove(0);
             let moment = event["timestamp"].as_i64().expect("a moment");
             assert!(moment >= time && last.insert(room, n).is_none_or(|before| before < n), "{way}: {line}");
             time = moment;
@@ -479,7 +479,7 @@ async fn what_happens_in_another_app_is_not_seen() {
     story(&one).await;
     write(&two, "values ('lobby', 2, 'UPDATE/MUTE', '{bob}', null, null, 'mod.ann', null, 20)").await;
     for way in ["", "user=bob", "room=lobby", "actor=mod.ann", "kind=UPDATE"] {
-        assert_eq!(places(&all(&two, &format!("?{way}")).await.0), [("lobby".to_owned(), 2)], "{way}");
+        assert_eq!(positions(&all(&two, &format!("?{way}")).await.0), [("lobby".to_owned(), 2)], "{way}");
         assert_eq!(exported(&two, &format!("?{way}")).await.len(), 1, "{way}");
     }
     for way in ["user=ann", "room=attic", "actor=mod.dan", "actor=@ppAdmin", "kind=MUTE"] {

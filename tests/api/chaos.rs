@@ -194,8 +194,8 @@ async fn events(app: &TestApp, room: &str) -> Vec<Value> {
         }
         events.extend(page);
     }
-    for (place, event) in events.iter().enumerate() {
-        assert_eq!(event["n"], place + 1);
+    for (index, event) in events.iter().enumerate() {
+        assert_eq!(event["n"], index + 1);
     }
     events
 }

@@ -50,7 +50,7 @@ async fn adding_an_existing_member_may_be_a_success() {
 }
 
 #[tokio::test]
-async fn the_status_for_strangers_to_a_room_may_be_403() {
+async fn the_status_for_non_members_may_be_403() {
     let mut app = TestApp::new().await;
     app.set("compat.non_member_status", "403").await;
     let room = app.room_with("ann", &[]).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use reqwest::Method;
 use roomward::db::Db;
-use roomward::idempotency::{Answer as Kept, Keyed, Turn, turn};
+use roomward::idempotency::{self, Answer as Kept, Claimed, KeyedCall};
 use roomward::migrations;
 use roomward::names::RoomKey;
 use serde_json::json;
@@ -304,15 +304,15 @@ async fn an_answer_is_forgotten_after_a_day_even_if_it_is_still_there() {
     assert_eq!(post(&app, "k", &path, "").await, anew.again());
 }
 
-fn keyed(app: &TestApp, print: u8) -> Keyed {
-    Keyed { room: RoomKey::new(app.app.id, "room"), key: "k".into(), print: [print; 32] }
+fn keyed(app: &TestApp, print: u8) -> KeyedCall {
+    KeyedCall { room: RoomKey::new(app.app.id, "room"), key: "k".into(), print: [print; 32] }
 }
 
 /// The claim of a call, which must be free.
-async fn claim(db: &Db, call: Keyed) -> roomward::idempotency::Claim {
-    match turn(db, call, &settings(shared_database()).idempotency).await.expect("a turn") {
-        Turn::Ours(claim) => claim,
-        Turn::Made(_) => panic!("made already"),
+async fn claim(db: &Db, call: KeyedCall) -> roomward::idempotency::Claim {
+    match idempotency::claim(db, call, &settings(shared_database()).idempotency).await.expect("a claim") {
+        Claimed::New(claim) => claim,
+        Claimed::Repeated(_) => panic!("made already"),
     }
 }
 
@@ -349,9 +349,9 @@ async fn who_has_lost_a_claim_can_neither_answer_for_the_call_nor_free_its_key()
     let third = claim(&db, keyed(&app, 1)).await;
     second.give_up(&db).await.expect("passed over");
     third.keep(&db, &answer(203)).await.expect("kept");
-    match turn(&db, keyed(&app, 1), &settings(shared_database()).idempotency).await.expect("a turn") {
-        Turn::Made(kept) => assert_eq!((kept.status, kept.body), (203, b"{}".to_vec())),
-        Turn::Ours(_) => panic!("free"),
+    match idempotency::claim(&db, keyed(&app, 1), &settings(shared_database()).idempotency).await.expect("a claim") {
+        Claimed::Repeated(kept) => assert_eq!((kept.status, kept.body), (203, b"{}".to_vec())),
+        Claimed::New(_) => panic!("free"),
     }
 }
 

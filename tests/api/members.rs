@@ -70,7 +70,7 @@ async fn adding_one_member_says_who_came_in() {
 }
 
 #[tokio::test]
-async fn adding_one_member_refuses_strangers_members_and_missing_rooms() {
+async fn adding_one_member_refuses_non_members_present_members_and_missing_rooms() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
     app.post(&format!("/chatrooms/{room}/users/nobody")).await.fails_user("nobody");
@@ -264,7 +264,7 @@ async fn removing_one_member_says_who_left() {
 }
 
 #[tokio::test]
-async fn removing_one_member_refuses_strangers_the_owner_and_missing_rooms() {
+async fn removing_one_member_refuses_non_members_the_owner_and_missing_rooms() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &[]).await;
     app.users(&["bob"]).await;

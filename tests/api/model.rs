@@ -311,9 +311,9 @@ impl Model {
             Step::Mutes => self.mutes.iter().map(|name| json!({"user": name})).collect(),
             Step::Mute(names, duration) => {
                 let names = distinct(names);
-                let strangers: Vec<String> = names.iter().filter(|name| !self.is_member(name)).cloned().collect();
-                if !strangers.is_empty() {
-                    return Err((400, format!("users [{}] are not members of this group!", strangers.join(", "))));
+                let non_members: Vec<String> = names.iter().filter(|name| !self.is_member(name)).cloned().collect();
+                if !non_members.is_empty() {
+                    return Err((400, format!("users [{}] are not members of this group!", non_members.join(", "))));
                 }
                 for name in &names {
                     if *duration == 0 {
@@ -430,9 +430,9 @@ async fn check_lists(app: &TestApp, room: &str, model: &mut Model) -> Result<(),
 fn told(room: &str, events: &[Value]) -> Result<Model, String> {
     let mut told = Model::new(room.into());
     told.members.clear();
-    for (place, event) in events.iter().enumerate() {
-        if event["n"] != place + 1 {
-            return Err(format!("{event} in the place {place}"));
+    for (index, event) in events.iter().enumerate() {
+        if event["n"] != index + 1 {
+            return Err(format!("{event} at index {index}"));
         }
         let users: Vec<String> =
             event["users"].as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect();

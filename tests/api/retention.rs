@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use roomward::config::Settings;
 use roomward::db::Db;
+use roomward::events::cursor::EventCursor;
 use roomward::events::retention as rows;
-use roomward::events::retention::{Place, Terms};
+use roomward::events::retention::RetentionPeriod;
 use roomward::migrations;
 use roomward::tasks::retention::{self, Removed, Unfinished};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -125,7 +127,7 @@ impl Stage {
     }
 }
 
-const TERMS: Terms = Terms { keep: 30, keep_undelivered: 60 };
+const PERIOD: RetentionPeriod = RetentionPeriod { keep: 30, keep_undelivered: 60 };
 
 #[tokio::test]
 async fn old_events_go_with_their_users_and_the_app_says_up_to_where() {
@@ -200,10 +202,10 @@ async fn a_batch_is_so_many_rows_and_a_pass_so_many_batches() {
         }
     }
     let db = Db::new(stage.db.clone());
-    let look = rows::prune(&db, stage.app, &Place::default(), TERMS, 20).await.expect("a look");
+    let look = rows::prune(&db, stage.app, &EventCursor::at(OffsetDateTime::UNIX_EPOCH), PERIOD, 20).await.expect("a look");
     assert_eq!(look.removed, 5, "five events with three users each are twenty rows");
     let after = look.next.expect("more");
-    assert_eq!(rows::prune(&db, stage.app, &after, TERMS, 1).await.expect("a look").removed, 1, "always one at least");
+    assert_eq!(rows::prune(&db, stage.app, &after, PERIOD, 1).await.expect("a look").removed, 1, "always one at least");
 
     let mut unfinished = Unfinished::default();
     assert_eq!(stage.pass(&mut unfinished).await.events, 500);

@@ -17,7 +17,7 @@ async fn one_member_is_put_on_the_list_and_listed() {
 }
 
 #[tokio::test]
-async fn several_are_put_on_the_list_once_and_strangers_told_apart() {
+async fn several_are_put_on_the_list_once_and_non_members_told_apart() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob", "cid"]).await;
     app.users(&["dan"]).await;

@@ -21,8 +21,8 @@ pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<String>, Error> {
     .ok_or_else(|| key.not_found())
 }
 
-/// Reads `size` of them who were promoted after the place `after`. However far that is, the cost is the same.
-pub async fn slice(db: &Db, key: &RoomKey, after: Option<i64>, size: i64) -> Result<CursorPage<String>, Error> {
+/// Reads `size` of them behind the number `after`. However far that is, the cost is the same.
+pub async fn list_after(db: &Db, key: &RoomKey, after: Option<i64>, size: i64) -> Result<CursorPage<String>, Error> {
     let rows = sqlx::query!(
         r#"
         select page.seq as "seq?", page.username as "username?"

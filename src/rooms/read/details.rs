@@ -51,10 +51,10 @@ pub async fn details(db: &Db, app: i32, ids: &[RoomKey], affiliations: u32) -> R
                    order by seq limit greatest(space - 1, 0)
                ) as "members!: NameList"
         from (
-            select found.*, maxusers, member_count, place, $3 - coalesce(
-                       sum(member_count) over (order by place rows between unbounded preceding and 1 preceding), 0
+            select found.*, maxusers, member_count, index, $3 - coalesce(
+                       sum(member_count) over (order by index rows between unbounded preceding and 1 preceding), 0
                    ) as space
-            from unnest($2::text[]) with ordinality wanted (wanted_id, place)
+            from unnest($2::text[]) with ordinality wanted (wanted_id, index)
             cross join lateral (
                 select id, name, description, custom, owner, mute_all, created_at from chatrooms
                 where app = $1 and id = wanted_id and deleted_at is null limit 1
@@ -64,7 +64,7 @@ pub async fn details(db: &Db, app: i32, ids: &[RoomKey], affiliations: u32) -> R
                 where room_counters.app = $1 and room_counters.chatroom = found.id limit 1
             ) counted
         ) room
-        order by place
+        order by index
         "#,
         app,
         &wanted,

@@ -10,7 +10,7 @@ use crate::names::RoomKey;
 
 /// A room in which something has ended. It may be deleted.
 #[derive(Clone)]
-pub struct Due {
+pub struct DueRoom {
     /// The room.
     pub room: RoomKey,
     /// How long ago the first of it has ended.
@@ -20,7 +20,7 @@ pub struct Due {
 
 /// Reads up to `limit` of them behind `after`, the longest waiting first. Each room is one entry of an index, however much
 /// has ended in it.
-pub async fn rooms(db: &Db, after: Option<&Due>, limit: i64) -> Result<Vec<Due>, Error> {
+pub async fn rooms(db: &Db, after: Option<&DueRoom>, limit: i64) -> Result<Vec<DueRoom>, Error> {
     let rows = sqlx::query!(
         r#"
         select app, chatroom, next_end, extract(epoch from statement_timestamp() - next_end)::double precision as "waiting!"
@@ -36,7 +36,7 @@ pub async fn rooms(db: &Db, after: Option<&Due>, limit: i64) -> Result<Vec<Due>,
     )
     .fetch_all(db.pool())
     .await?;
-    let due = rows.into_iter().map(|row| Due {
+    let due = rows.into_iter().map(|row| DueRoom {
         room: RoomKey::new(row.app, row.chatroom),
         waiting: Duration::from_secs_f64(row.waiting.max(0.0)),
         next_end: row.next_end,

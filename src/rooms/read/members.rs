@@ -2,10 +2,10 @@
 
 use crate::db::Db;
 use crate::error::Error;
-use crate::names::{CursorPage, NameList, RoomKey};
+use crate::names::{CursorPage, NameList, Order, RoomKey};
 
 /// A page of the member list: the owner first, then everyone else in the order in which they came.
-pub struct Page {
+pub struct MemberPage {
     /// The owner, if this page shows the owner.
     pub owner: Option<String>,
     /// The others on this page.
@@ -13,13 +13,13 @@ pub struct Page {
 }
 
 /// Reads `size` members, the first `skip` left out. However many those are, the cost is the same.
-pub async fn page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Page, Error> {
+pub async fn page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<MemberPage, Error> {
     let page = if skip == 0 { first_page(db, key, size).await? } else { later_page(db, key, skip - 1, size).await? };
     page.ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })
 }
 
 /// The page that begins with the owner.
-async fn first_page(db: &Db, key: &RoomKey, size: i64) -> Result<Option<Page>, Error> {
+async fn first_page(db: &Db, key: &RoomKey, size: i64) -> Result<Option<MemberPage>, Error> {
     let row = sqlx::query!(
         r#"
         select owner, array(
@@ -35,12 +35,12 @@ async fn first_page(db: &Db, key: &RoomKey, size: i64) -> Result<Option<Page>, E
     )
     .fetch_optional(db.pool())
     .await?;
-    Ok(row.map(|row| Page { owner: Some(row.owner).filter(|_| size > 0), members: row.members }))
+    Ok(row.map(|row| MemberPage { owner: Some(row.owner).filter(|_| size > 0), members: row.members }))
 }
 
 /// A page without the owner: `skip` others come before it. The counts tell in which stretch of seq it begins, the wide
 /// ones first and then the narrow ones in that one, so that fewer than 512 rows are passed over.
-async fn later_page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Option<Page>, Error> {
+async fn later_page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Option<MemberPage>, Error> {
     let members = sqlx::query_scalar!(
         r#"
         select array(
@@ -85,22 +85,19 @@ async fn later_page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Opti
     )
     .fetch_optional(db.pool())
     .await?;
-    Ok(members.map(|members| Page { owner: None, members }))
+    Ok(members.map(|members| MemberPage { owner: None, members }))
 }
 
-/// The order in which members are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// Who came first is first.
-    Oldest,
-    /// Who came last is first.
-    Newest,
-}
-
-/// Reads `size` members besides the owner who come behind the place `after`. However far that is, the cost is the same.
-pub async fn slice(db: &Db, key: &RoomKey, order: Order, after: Option<i64>, size: i64) -> Result<CursorPage<String>, Error> {
+/// Reads `size` members besides the owner, behind the number `after`. However far that is, the cost is the same.
+pub async fn list_after(
+    db: &Db,
+    key: &RoomKey,
+    order: Order,
+    after: Option<i64>,
+    size: i64,
+) -> Result<CursorPage<String>, Error> {
     let rows: Vec<(Option<i64>, Option<String>)> = match order {
-        Order::Oldest => sqlx::query!(
+        Order::OldestFirst => sqlx::query!(
             r#"
             select page.seq as "seq?", page.username as "username?"
             from chatrooms left join lateral (
@@ -121,7 +118,7 @@ pub async fn slice(db: &Db, key: &RoomKey, order: Order, after: Option<i64>, siz
         .into_iter()
         .map(|row| (row.seq, row.username))
         .collect(),
-        Order::Newest => sqlx::query!(
+        Order::NewestFirst => sqlx::query!(
             r#"
             select page.seq as "seq?", page.username as "username?"
             from chatrooms left join lateral (

@@ -8,7 +8,7 @@ use crate::names::{CursorPage, RoomKey};
 
 /// A mute in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mute {
+pub struct MuteEntry {
     /// Who is muted.
     pub username: String,
     /// Until when.
@@ -16,7 +16,7 @@ pub struct Mute {
 }
 
 /// The mutes in force, in the order in which they began.
-pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<Mute>, Error> {
+pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<MuteEntry>, Error> {
     let rows = sqlx::query!(
         r#"
         select mutes.username as "username?", mutes.ends_at as "ends_at?"
@@ -33,13 +33,14 @@ pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<Mute>, Error> {
     if rows.is_empty() {
         return Err(key.not_found());
     }
-    let mute =
-        |(username, ends_at): (Option<String>, Option<OffsetDateTime>)| Some(Mute { username: username?, ends_at: ends_at? });
+    let mute = |(username, ends_at): (Option<String>, Option<OffsetDateTime>)| {
+        Some(MuteEntry { username: username?, ends_at: ends_at? })
+    };
     Ok(rows.into_iter().filter_map(|row| mute((row.username, row.ends_at))).collect())
 }
 
-/// Reads `size` of them that began after the place `after`. However far that is, the cost is the same.
-pub async fn slice(db: &Db, key: &RoomKey, after: Option<i64>, size: i64) -> Result<CursorPage<Mute>, Error> {
+/// Reads `size` of them behind the number `after`. However far that is, the cost is the same.
+pub async fn list_after(db: &Db, key: &RoomKey, after: Option<i64>, size: i64) -> Result<CursorPage<MuteEntry>, Error> {
     let rows = sqlx::query!(
         r#"
         select page.seq as "seq?", page.username as "username?", page.ends_at as "ends_at?"
@@ -58,7 +59,8 @@ pub async fn slice(db: &Db, key: &RoomKey, after: Option<i64>, size: i64) -> Res
     )
     .fetch_all(db.pool())
     .await?;
-    let mute = |username: Option<String>, ends_at: Option<OffsetDateTime>| Some(Mute { username: username?, ends_at: ends_at? });
+    let mute =
+        |username: Option<String>, ends_at: Option<OffsetDateTime>| Some(MuteEntry { username: username?, ends_at: ends_at? });
     let rows = rows.into_iter().map(|row| (row.seq, mute(row.username, row.ends_at))).collect();
     CursorPage::new(rows, size).ok_or_else(|| key.not_found())
 }

@@ -30,7 +30,7 @@ pub enum Layer {
 /// What the rules ask about a user in a room.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a list of its own")]
-pub struct Facts {
+pub struct SpeechFacts {
     /// On the block list.
     pub blocked: bool,
     /// In the room.
@@ -48,7 +48,7 @@ pub struct Facts {
 }
 
 /// The rule that decides.
-pub fn layer(facts: Facts) -> Layer {
+pub fn layer(facts: SpeechFacts) -> Layer {
     let rules = [
         (facts.blocked, Layer::Blocked),
         (!facts.member, Layer::NotMember),
@@ -80,7 +80,7 @@ pub struct Verdict {
     pub reason: Option<String>,
 }
 
-/// Whether each of `names` may speak in the room, place by place. Each name is looked up by itself.
+/// Whether each of `names` may speak in the room, in their order. Each name is looked up by itself.
 pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>, Error> {
     let rows = sqlx::query!(
         r#"
@@ -89,7 +89,7 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
                white.found is not null as "whitelisted!", block.ends_at as "blocked_until?", block.reason as "block_reason?",
                mute.ends_at as "muted_until?", mute.reason as "mute_reason?"
         from chatrooms
-        cross join unnest($3::text[]) with ordinality given (username, place)
+        cross join unnest($3::text[]) with ordinality given (username, index)
         left join lateral (
             -- A deleted user is none, though the room may not have forgotten the user yet.
             select true as found from members
@@ -116,7 +116,7 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
             where app = $1 and chatroom = $2 and mutes.username = given.username and ends_at > now() limit 1
         ) mute on true
         where chatrooms.app = $1 and chatrooms.id = $2 and deleted_at is null
-        order by place
+        order by index
         "#,
         key.app,
         key.id(),
@@ -131,7 +131,7 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
         .into_iter()
         .zip(names.given())
         .map(|(row, username)| {
-            let layer = layer(Facts {
+            let layer = layer(SpeechFacts {
                 blocked: row.blocked_until.is_some(),
                 member: row.member,
                 owner: row.owner,
@@ -157,26 +157,33 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_applies_decides() {
-        let none = Facts::default();
-        let member = Facts { member: true, ..none };
-        let all =
-            Facts { blocked: false, member: true, owner: true, muted: true, admin: true, whitelisted: true, room_muted: true };
+        let none = SpeechFacts::default();
+        let member = SpeechFacts { member: true, ..none };
+        let all = SpeechFacts {
+            blocked: false,
+            member: true,
+            owner: true,
+            muted: true,
+            admin: true,
+            whitelisted: true,
+            room_muted: true,
+        };
         let table = [
             (none, Layer::NotMember, false),
-            (Facts { blocked: true, ..none }, Layer::Blocked, false),
-            (Facts { muted: true, ..none }, Layer::NotMember, false),
+            (SpeechFacts { blocked: true, ..none }, Layer::Blocked, false),
+            (SpeechFacts { muted: true, ..none }, Layer::NotMember, false),
             (member, Layer::Member, true),
-            (Facts { room_muted: true, ..member }, Layer::RoomMuted, false),
-            (Facts { room_muted: true, whitelisted: true, ..member }, Layer::Whitelist, true),
-            (Facts { room_muted: true, admin: true, ..member }, Layer::Admin, true),
-            (Facts { room_muted: true, owner: true, ..member }, Layer::Owner, true),
-            (Facts { muted: true, ..member }, Layer::Muted, false),
-            (Facts { muted: true, whitelisted: true, ..member }, Layer::Muted, false),
-            (Facts { muted: true, admin: true, ..member }, Layer::Muted, false),
-            (Facts { muted: true, room_muted: true, ..member }, Layer::Muted, false),
+            (SpeechFacts { room_muted: true, ..member }, Layer::RoomMuted, false),
+            (SpeechFacts { room_muted: true, whitelisted: true, ..member }, Layer::Whitelist, true),
+            (SpeechFacts { room_muted: true, admin: true, ..member }, Layer::Admin, true),
+            (SpeechFacts { room_muted: true, owner: true, ..member }, Layer::Owner, true),
+            (SpeechFacts { muted: true, ..member }, Layer::Muted, false),
+            (SpeechFacts { muted: true, whitelisted: true, ..member }, Layer::Muted, false),
+            (SpeechFacts { muted: true, admin: true, ..member }, Layer::Muted, false),
+            (SpeechFacts { muted: true, room_muted: true, ..member }, Layer::Muted, false),
             (all, Layer::Owner, true),
-            (Facts { owner: false, ..all }, Layer::Muted, false),
-            (Facts { owner: false, muted: false, ..all }, Layer::Admin, true),
+            (SpeechFacts { owner: false, ..all }, Layer::Muted, false),
+            (SpeechFacts { owner: false, muted: false, ..all }, Layer::Admin, true),
         ];
         for (facts, expected, allowed) in table {
             assert_eq!((layer(facts), layer(facts).allows()), (expected, allowed), "{facts:?}");

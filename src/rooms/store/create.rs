@@ -112,13 +112,13 @@ async fn insert(connection: &mut PgConnection, app: i32, room: &NewRoom) -> Resu
          ),
          people as (
              insert into members (app, chatroom, username, seq)
-             select room.app, room.id, given.username, given.place
-             from room, unnest($7::text[]) with ordinality given (username, place)
+             select room.app, room.id, given.username, given.seq
+             from room, unnest($7::text[]) with ordinality given (username, seq)
          ),
          counts as (
              insert into member_counts (app, chatroom, level, bucket, members)
-             select room.app, room.id, level, place >> shift, count(*)
-             from room, generate_series(1, cardinality($7::text[])::bigint) place, unnest($8::smallint[], $9::integer[]) level (level, shift)
+             select room.app, room.id, level, seq >> shift, count(*)
+             from room, generate_series(1, cardinality($7::text[])::bigint) seq, unnest($8::smallint[], $9::integer[]) level (level, shift)
              group by 1, 2, 3, 4
          )
          select id from room",

@@ -137,7 +137,7 @@ pub async fn load(connection: &mut PgConnection, needs: &BTreeMap<RoomKey, Needs
 
 /// One row of the great look-up: about a room, or about a user in it.
 struct Fact {
-    place: i32,
+    index: i32,
     username: Option<String>,
     member: Option<i64>,
     admin: Option<i64>,
@@ -180,13 +180,13 @@ async fn facts(
         })
         .collect();
     let mut wanted: Vec<(i32, &str, i32, &str, i16)> = Vec::new();
-    for (place, (key, needs)) in (0_i32..).zip(needs) {
+    for (index, (key, needs)) in (0_i32..).zip(needs) {
         if locked.contains_key(key) {
-            wanted.extend(needs.users.iter().map(|(name, facts)| (key.app, name.as_str(), place, key.id(), facts.0)));
+            wanted.extend(needs.users.iter().map(|(name, facts)| (key.app, name.as_str(), index, key.id(), facts.0)));
         }
     }
     wanted.sort_unstable();
-    let places: Vec<i32> = wanted.iter().map(|row| row.2).collect();
+    let indexes: Vec<i32> = wanted.iter().map(|row| row.2).collect();
     let user_apps: Vec<i32> = wanted.iter().map(|row| row.0).collect();
     let user_rooms: Vec<&str> = wanted.iter().map(|row| row.3).collect();
     let names: Vec<&str> = wanted.iter().map(|row| row.1).collect();
@@ -200,10 +200,10 @@ async fn facts(
             from event_clock
         ),
         room as (
-            select place, app, chatroom, ended from unnest($1::integer[], $2::text[], $3::integer[])
-                with ordinality given (app, chatroom, ended, place)
+            select index, app, chatroom, ended from unnest($1::integer[], $2::text[], $3::integer[])
+                with ordinality given (app, chatroom, ended, index)
         )
-        select place::integer - 1 as "place!", null::text as username, null::bigint as member, null::bigint as admin,
+        select index::integer - 1 as "index!", null::text as username, null::bigint as member, null::bigint as admin,
                null::bigint as whitelist, null::bigint as block, null::timestamptz as blocked_until,
                null::text as block_reason, null::bigint as mute, null::timestamptz as muted_until,
                known.mute_reason, null::uuid as uuid, null::boolean as is_deleted,
@@ -214,7 +214,7 @@ async fn facts(
             where chatrooms.app = room.app and chatrooms.id = room.chatroom and deleted_at is null limit 1
         ) known
         union all
-        select place::integer - 1, over.username, null, null, null, null, null, null, over.seq, over.ends_at, over.reason,
+        select index::integer - 1, over.username, null, null, null, null, null, null, over.seq, over.ends_at, over.reason,
                null, null, null, null, clock.now, clock.xact
         from clock, room
         cross join lateral (
@@ -223,7 +223,7 @@ async fn facts(
             order by ends_at limit room.ended
         ) over
         union all
-        select place::integer - 1, over.username, null, null, null, over.seq, over.ends_at, over.reason, null, null, null,
+        select index::integer - 1, over.username, null, null, null, over.seq, over.ends_at, over.reason, null, null, null,
                null, null, null, null, clock.now, clock.xact
         from clock, room
         cross join lateral (
@@ -233,13 +233,13 @@ async fn facts(
             order by ends_at limit room.ended
         ) over
         union all
-        select place, given.username, member.seq, admin.seq, white.seq, block.seq, block.ends_at, block.reason,
+        select index, given.username, member.seq, admin.seq, white.seq, block.seq, block.ends_at, block.reason,
                mute.seq, mute.ends_at, mute.reason,
                coalesce(counted.uuid, held.uuid, known.uuid),
                coalesce(counted.is_deleted, held.is_deleted, known.is_deleted), null, null, clock.now, clock.xact
         from clock,
              unnest($4::integer[], $5::integer[], $6::text[], $7::text[], $8::smallint[])
-                 given (place, app, chatroom, username, facts)
+                 given (index, app, chatroom, username, facts)
         left join lateral (
             select uuid, deleted_at is not null as is_deleted from users
             where given.facts & 128 <> 0 and users.app = given.app and users.username = given.username
@@ -283,7 +283,7 @@ async fn facts(
         &apps,
         &chatrooms as &[&str],
         &ended,
-        &places,
+        &indexes,
         &user_apps,
         &user_rooms as &[&str],
         &names as &[&str],
@@ -298,7 +298,7 @@ fn assemble(keys: &[&RoomKey], needs: &BTreeMap<RoomKey, Needs>, locked: &Locks,
     let mut loaded = Loaded { state: State::default(), held: Vec::new() };
     // Rooms come first.
     for row in rows {
-        let Some(&key) = usize::try_from(row.place).ok().and_then(|place| keys.get(place)) else { continue };
+        let Some(&key) = usize::try_from(row.index).ok().and_then(|index| keys.get(index)) else { continue };
         match (row.username.clone(), locked.get(key)) {
             (None, None) => loaded.held.push(key.clone()),
             (None, Some(lock)) => {

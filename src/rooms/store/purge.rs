@@ -45,8 +45,9 @@ async fn purge_some(connection: &mut PgConnection, key: &RoomKey, batch: i64) ->
 
     // What had ended before the room did has ended by itself; what was in force is gone with it, like everything else.
     let mut events = Vec::new();
-    for (terms, ended) in [(mutes, Kind::MuteExpire), (blocks, Kind::BlockExpire)] {
-        let over: Vec<_> = terms.into_iter().filter(|term| !term.in_force).map(|term| (term.username, term.ends_at)).collect();
+    for (removed, ended) in [(mutes, Kind::MuteExpire), (blocks, Kind::BlockExpire)] {
+        let over: Vec<_> =
+            removed.into_iter().filter(|entry| !entry.in_force).map(|entry| (entry.username, entry.ends_at)).collect();
         let event = || NewEvent::new(ended, &Actor::system());
         events.extend(over.chunks(NewEvent::MOST_USERS).map(|over| about(event(), over)));
     }
@@ -103,16 +104,16 @@ async fn deleted_room(connection: &mut PgConnection, key: &RoomKey) -> Result<Op
 }
 
 /// A mute or a block that was taken away; in force is one that had not ended when the room was deleted.
-struct Term {
+struct RemovedEntry {
     username: String,
     ends_at: OffsetDateTime,
     in_force: bool,
 }
 
 /// Removes mutes, those that end first.
-async fn mutes(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<Vec<Term>, Error> {
+async fn mutes(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<Vec<RemovedEntry>, Error> {
     Ok(sqlx::query_as!(
-        Term,
+        RemovedEntry,
         r#"
         with gone as (
             delete from mutes where app = $1 and chatroom = $2 and username = any(array(
@@ -132,9 +133,9 @@ async fn mutes(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Resu
 }
 
 /// Removes blocks, the oldest first.
-async fn blocks(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<Vec<Term>, Error> {
+async fn blocks(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<Vec<RemovedEntry>, Error> {
     Ok(sqlx::query_as!(
-        Term,
+        RemovedEntry,
         r#"
         with gone as (
             delete from blocks where app = $1 and chatroom = $2 and username = any(array(

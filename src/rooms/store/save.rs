@@ -41,7 +41,7 @@ pub async fn save(connection: &mut PgConnection, before: &State, after: &State) 
     write_rooms(connection, &changed.rooms).await?;
     write_texts(connection, &changed.texts).await?;
     find_next_ends(connection, after).await?;
-    let mut events = log::Batch::default();
+    let mut events = log::EventBatch::default();
     for (key, room) in &after.rooms {
         events.add(key, room.counters.last_xact, room.counters.last_event_at, &room.events);
     }
@@ -83,7 +83,7 @@ impl<'a, T: Copy + PartialEq> Rows<'a, T> {
 }
 
 impl<'a> Rows<'a, &'a Restriction> {
-    /// A row that may be written anew in its place; with another number it is another row all the same.
+    /// A row that may be written anew; with another number it is another row all the same.
     fn note_restriction(
         &mut self,
         key: &'a RoomKey,

@@ -40,7 +40,7 @@ pub(super) trait Job: Send {
 }
 
 /// What all changes have.
-struct Change<O> {
+struct PendingChange<O> {
     room: RoomKey,
     actor: Actor,
     operation: O,
@@ -48,7 +48,7 @@ struct Change<O> {
     since: Instant,
 }
 
-impl<O: Operation> Change<O> {
+impl<O: Operation> PendingChange<O> {
     fn new(room: &RoomKey, actor: &Actor, operation: O) -> Self {
         let mut needs = Needs::default();
         operation.needs(&mut needs);
@@ -61,19 +61,19 @@ impl<O: Operation> Change<O> {
 }
 
 /// A change whose caller waits for the outcome.
-pub(super) struct Plain<O: Operation> {
-    change: Change<O>,
+pub(super) struct PlainJob<O: Operation> {
+    change: PendingChange<O>,
     caller: oneshot::Sender<Result<O::Outcome, Error>>,
     outcome: Option<Result<O::Outcome, Error>>,
 }
 
-impl<O: Operation> Plain<O> {
+impl<O: Operation> PlainJob<O> {
     pub(super) fn new(room: &RoomKey, actor: &Actor, operation: O, caller: oneshot::Sender<Result<O::Outcome, Error>>) -> Self {
-        Self { change: Change::new(room, actor, operation), caller, outcome: None }
+        Self { change: PendingChange::new(room, actor, operation), caller, outcome: None }
     }
 }
 
-impl<O: Operation> Job for Plain<O> {
+impl<O: Operation> Job for PlainJob<O> {
     fn room(&self) -> &RoomKey {
         &self.change.room
     }
@@ -127,15 +127,15 @@ impl<O: Operation> Job for Plain<O> {
 }
 
 /// A change whose answer is kept with it.
-pub(super) struct Keyed<O: Operation, W> {
-    change: Change<O>,
+pub(super) struct KeyedJob<O: Operation, W> {
+    change: PendingChange<O>,
     caller: oneshot::Sender<Result<Answer, Error>>,
     claim: Claim,
     write: W,
     answer: Option<Result<Answer, Error>>,
 }
 
-impl<O: Operation, W: Fn(Result<O::Outcome, Error>) -> Answer + Send> Keyed<O, W> {
+impl<O: Operation, W: Fn(Result<O::Outcome, Error>) -> Answer + Send> KeyedJob<O, W> {
     pub(super) fn new(
         room: &RoomKey,
         actor: &Actor,
@@ -144,11 +144,11 @@ impl<O: Operation, W: Fn(Result<O::Outcome, Error>) -> Answer + Send> Keyed<O, W
         claim: Claim,
         write: W,
     ) -> Self {
-        Self { change: Change::new(room, actor, operation), caller, claim, write, answer: None }
+        Self { change: PendingChange::new(room, actor, operation), caller, claim, write, answer: None }
     }
 }
 
-impl<O: Operation, W: Fn(Result<O::Outcome, Error>) -> Answer + Send> Job for Keyed<O, W> {
+impl<O: Operation, W: Fn(Result<O::Outcome, Error>) -> Answer + Send> Job for KeyedJob<O, W> {
     fn room(&self) -> &RoomKey {
         &self.change.room
     }

@@ -24,7 +24,7 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    rooms: HashMap<RoomKey, Room>,
+    rooms: HashMap<RoomKey, RoomQueue>,
     /// Rooms with something to do that nobody has taken, the longest waiting first.
     ready: VecDeque<RoomKey>,
     changes: usize,
@@ -32,7 +32,7 @@ struct Waiting {
 }
 
 #[derive(Default)]
-struct Room {
+struct RoomQueue {
     jobs: VecDeque<Box<dyn Job>>,
     is_taken: bool,
 }
@@ -59,7 +59,7 @@ impl Queue {
         waiting.changes += 1;
         metrics::gauge!("roomward_changes_waiting").set(f64::from(u32::try_from(waiting.changes).unwrap_or(u32::MAX)));
         if !waiting.rooms.contains_key(key) {
-            waiting.rooms.insert(key.clone(), Room::default());
+            waiting.rooms.insert(key.clone(), RoomQueue::default());
             waiting.ready.push_back(key.clone());
         }
         waiting.rooms.entry(key.clone()).or_default().jobs.push_back(job);
