@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::config::Idempotency;
 use crate::db::Db;
 use crate::error::Error;
-use crate::names::RoomKey;
+use crate::names::Scope;
 
 /// How long the first and the longest pause is between two looks at a call that is under way elsewhere.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -24,8 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// A call that carries a key.
 pub struct KeyedCall {
-    /// The room that the call names, if any: the same key means another call in another room.
-    pub room: RoomKey,
+    /// The room that the call names, or else the app: the same key means another call in another room.
+    pub scope: Scope,
     /// The key, in the caller's words.
     pub key: String,
     /// What tells this call from any other.
@@ -99,8 +99,8 @@ async fn read(db: &Db, call: &KeyedCall, settings: &Idempotency) -> Result<Optio
         "select print, status, body from idempotency_keys
          where app = $1 and scope = $2 and key = $3
            and claimed_at > now() - case when status is null then make_interval(secs => $4) else make_interval(hours => $5) end",
-        call.room.app,
-        call.room.id(),
+        call.scope.app(),
+        call.scope.chatroom(),
         call.key,
         f64::from(settings.claim_seconds),
         hours(settings),
@@ -122,8 +122,8 @@ async fn try_claim(db: &Db, call: &KeyedCall, id: Uuid, settings: &Idempotency) 
          set print = excluded.print, claim = excluded.claim, claimed_at = excluded.claimed_at, status = null, body = null
          where kept.claimed_at
              <= now() - case when kept.status is null then make_interval(secs => $6) else make_interval(hours => $7) end",
-        call.room.app,
-        call.room.id(),
+        call.scope.app(),
+        call.scope.chatroom(),
         call.key,
         &call.print,
         id,
@@ -176,8 +176,8 @@ pub async fn keep(connection: &mut PgConnection, answers: &[(&Claim, &Answer)]) 
 }
 
 fn columns<'a>(claims: &[&'a Claim]) -> (Vec<i32>, Vec<&'a str>, Vec<&'a str>, Vec<Uuid>) {
-    let apps = claims.iter().map(|claim| claim.call.room.app).collect();
-    let scopes = claims.iter().map(|claim| claim.call.room.id()).collect();
+    let apps = claims.iter().map(|claim| claim.call.scope.app()).collect();
+    let scopes = claims.iter().map(|claim| claim.call.scope.chatroom()).collect();
     let keys = claims.iter().map(|claim| &*claim.call.key).collect();
     (apps, scopes, keys, claims.iter().map(|claim| claim.id).collect())
 }
@@ -195,11 +195,11 @@ impl Claim {
 
     /// Keeps the answer for those who repeat the call, unless somebody else has taken the call over.
     pub async fn keep(self, db: &Db, answer: &Answer) -> Result<(), Error> {
-        let KeyedCall { room, key, .. } = &*self.call;
+        let KeyedCall { scope, key, .. } = &*self.call;
         sqlx::query!(
             "update idempotency_keys set status = $5, body = $6 where app = $1 and scope = $2 and key = $3 and claim = $4",
-            room.app,
-            room.id(),
+            scope.app(),
+            scope.chatroom(),
             key,
             self.id,
             answer.status.cast_signed(),
@@ -212,11 +212,11 @@ impl Claim {
 
     /// Frees the key at once: there is no answer that would be worth repeating.
     pub async fn give_up(self, db: &Db) -> Result<(), Error> {
-        let KeyedCall { room, key, .. } = &*self.call;
+        let KeyedCall { scope, key, .. } = &*self.call;
         sqlx::query!(
             "delete from idempotency_keys where app = $1 and scope = $2 and key = $3 and claim = $4 and status is null",
-            room.app,
-            room.id(),
+            scope.app(),
+            scope.chatroom(),
             key,
             self.id,
         )

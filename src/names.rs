@@ -10,43 +10,69 @@ pub const MAX_NAME_BYTES: usize = 64;
 /// The end of a mute or a block without an end, in Unix milliseconds: 2117-01-01 00:00 +08:00. None ends later.
 pub const PERMANENT_MS: i64 = 4_638_873_600_000;
 
-/// A room, as a call names it.
-///
-/// Whether it exists is for the statements to find out.
+/// A room by its app and its id. Whether it exists is for the statements to find out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomKey {
     /// The app, by its key in the database.
     pub app: i32,
-    given: String,
+    id: String,
 }
 
 impl RoomKey {
-    /// The room that `id` means in `app`, if there is one.
-    pub fn new(app: i32, id: impl Into<String>) -> Self {
-        Self { app, given: id.into() }
+    /// The room that `id` names in `app`; `None` if no room can have that id.
+    pub fn parse(app: i32, id: &str) -> Option<Self> {
+        is_room_id(id).then(|| Self { app, id: id.to_owned() })
     }
 
-    /// The id as given, for answers.
-    pub fn given(&self) -> &str {
-        &self.given
+    /// A room as a row of the database names it.
+    pub(crate) fn from_row(app: i32, id: String) -> Self {
+        debug_assert!(is_room_id(&id), "{id} is no id of a room");
+        Self { app, id }
     }
 
-    /// The id for statements: what cannot be an id never reaches SQL, but the empty one, which no room has.
+    /// The room's id.
     pub fn id(&self) -> &str {
-        if is_room_id(&self.given) { &self.given } else { "" }
+        &self.id
     }
 
     /// That this room does not exist.
     pub fn not_found(&self) -> Error {
-        Error::RoomNotFound { room: self.given.clone() }
+        Error::RoomNotFound { room: self.id.clone() }
     }
 }
 
-/// Distinct usernames in the order of a call, folded to lower case.
+/// A room, or an app as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The app, by its key in the database.
+    App(i32),
+    /// A room of it.
+    Room(RoomKey),
+}
+
+impl Scope {
+    /// The app, or the app of the room.
+    pub fn app(&self) -> i32 {
+        match self {
+            Self::App(app) => *app,
+            Self::Room(key) => key.app,
+        }
+    }
+
+    /// What columns hold: the room's id, or nothing for the app as a whole.
+    pub fn chatroom(&self) -> &str {
+        match self {
+            Self::App(_) => "",
+            Self::Room(key) => key.id(),
+        }
+    }
+}
+
+/// Distinct names of users in the order of a call, folded to lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
     given: Vec<String>,
-    stored: Vec<String>,
+    usernames: Vec<String>,
 }
 
 impl Names {
@@ -61,22 +87,21 @@ impl Names {
                 given.push(name);
             }
         }
-        let stored = given.iter().map(|name| if is_username(name) { name.clone() } else { String::new() }).collect();
-        Self { given, stored }
+        let usernames = given.iter().filter(|name| is_username(name)).cloned().collect();
+        Self { given, usernames }
     }
 
-    /// The names as given but folded, for answers.
+    /// All of them. Some may be texts that no user can be called by.
     pub fn given(&self) -> &[String] {
         &self.given
     }
 
-    /// The same for statements, index by index: what cannot be a username never reaches SQL, but the empty one, which
-    /// no user has.
-    pub fn stored(&self) -> &[String] {
-        &self.stored
+    /// Those that a user may be called by. No other reaches SQL.
+    pub fn usernames(&self) -> &[String] {
+        &self.usernames
     }
 
-    /// How many there are.
+    /// The number of names.
     pub fn len(&self) -> usize {
         self.given.len()
     }
@@ -193,7 +218,7 @@ mod tests {
     fn names_are_folded_and_then_collapsed() {
         let names = Names::new(["Bob", "ann", "BOB", "ann"]);
         assert_eq!(names.given(), ["bob", "ann"]);
-        assert_eq!(names.stored(), ["bob", "ann"]);
+        assert_eq!(names.usernames(), ["bob", "ann"]);
     }
 
     #[test]
@@ -209,11 +234,12 @@ mod tests {
     #[test]
     fn what_cannot_be_a_name_reaches_no_statement() {
         let long = "x".repeat(65);
-        let names = Names::new(["a\0b", "", "张三", "a b", long.as_str(), "É"]);
-        assert!(names.stored().iter().all(String::is_empty));
-        assert_eq!(names.given()[5], "É", "folding is ASCII only");
-        assert_eq!(RoomKey::new(1, "12\0").id(), "");
-        assert_eq!(RoomKey::new(1, "Room1").id(), "");
-        assert_eq!(RoomKey::new(1, "room1").id(), "room1");
+        let names = Names::new(["a\0b", "", "张三", "ann", "a b", long.as_str(), "É"]);
+        assert_eq!(names.usernames(), ["ann"]);
+        assert_eq!(names.given()[6], "É", "folding is ASCII only");
+        for impossible in ["", "12\0", "Room1", &long] {
+            assert_eq!(RoomKey::parse(1, impossible), None, "{impossible}");
+        }
+        assert_eq!(RoomKey::parse(1, "room1").expect("an id").id(), "room1");
     }
 }

@@ -9,7 +9,7 @@ use crate::accounts::users;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::log::{self, Actor, Kind, Last, NewEvent};
-use crate::names::{Names, RoomKey};
+use crate::names::{Names, Scope};
 
 /// Reads `size` super admins, the longest standing first, the first `skip` left out.
 pub async fn list(db: &Db, app: i32, skip: i64, size: i64) -> Result<Vec<String>, Error> {
@@ -28,7 +28,7 @@ pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(
     let mut transaction = db.begin().await?;
     let done = async {
         let last = lock(&mut transaction, app).await?;
-        let held = users::hold(&mut transaction, app, name.stored(), false).await?;
+        let held = users::hold(&mut transaction, app, name.usernames(), false).await?;
         let Some(user) = held.into_iter().next() else {
             return Err(Error::UserNotFound { user: name.given().join(",") });
         };
@@ -56,7 +56,7 @@ pub async fn demote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<()
     let mut transaction = db.begin().await?;
     let done = async {
         let last = lock(&mut transaction, app).await?;
-        delete(&mut transaction, app, last, actor, name.stored()).await
+        delete(&mut transaction, app, last, actor, name.usernames()).await
     }
     .await;
     transaction.end(done).await?;
@@ -94,7 +94,7 @@ pub(crate) async fn delete(
 }
 
 async fn record(connection: &mut PgConnection, app: i32, last: Last, event: NewEvent) -> Result<(), Error> {
-    let last = log::append(&mut *connection, &RoomKey::new(app, ""), last, vec![event]).await?;
+    let last = log::append(&mut *connection, &Scope::App(app), last, vec![event]).await?;
     sqlx::query!("update apps set last_event = $2, last_xact = $3 where id = $1", app, last.n, last.xact)
         .execute(connection)
         .await?;

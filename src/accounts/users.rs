@@ -69,7 +69,7 @@ pub async fn find(db: &Db, app: i32, name: &Names) -> Result<Option<User>, Error
         "select uuid, username, nickname, activated, created_at, modified_at
          from users where app = $1 and username = any($2::text[]) and deleted_at is null",
         app,
-        name.stored(),
+        name.usernames(),
     )
     .fetch_optional(db.pool())
     .await?)
@@ -91,7 +91,7 @@ pub async fn account(db: &Db, app: i32, name: &Names) -> Result<Option<Account>,
         "select uuid, username, nickname, activated, created_at, modified_at, password_hash, token_generation
          from users where app = $1 and username = any($2::text[]) and deleted_at is null",
         app,
-        name.stored(),
+        name.usernames(),
     )
     .fetch_optional(db.pool())
     .await?;
@@ -131,7 +131,7 @@ pub async fn set_password(db: &Db, app: i32, name: &Names, password_hash: &str) 
              modified_at = date_trunc('milliseconds', now())
          where app = $1 and username = any($2::text[]) and deleted_at is null",
         app,
-        name.stored(),
+        name.usernames(),
         password_hash,
     )
     .execute(db.pool())
@@ -147,7 +147,7 @@ pub async fn set_nickname(db: &Db, app: i32, name: &Names, nickname: &str) -> Re
          where app = $1 and username = any($2::text[]) and deleted_at is null
          returning uuid, username, nickname, activated, created_at, modified_at",
         app,
-        name.stored(),
+        name.usernames(),
         nickname,
     )
     .fetch_optional(db.pool())
@@ -163,7 +163,7 @@ pub async fn set_activated(db: &Db, app: i32, name: &Names, activated: bool) -> 
          where app = $1 and username = any($2::text[]) and deleted_at is null
          returning uuid, username, nickname, activated, created_at, modified_at",
         app,
-        name.stored(),
+        name.usernames(),
         activated,
     )
     .fetch_optional(db.pool())
@@ -176,7 +176,7 @@ pub async fn revoke_tokens(db: &Db, app: i32, name: &Names) -> Result<bool, Erro
         "update users set token_generation = token_generation + 1
          where app = $1 and username = any($2::text[]) and deleted_at is null",
         app,
-        name.stored(),
+        name.usernames(),
     )
     .execute(db.pool())
     .await?;

@@ -27,7 +27,7 @@ struct Announcement {
 
 /// The text; empty, but never `null`, if there is none.
 async fn get(call: Call) -> Result<Reply<Announcement>, Error> {
-    let announcement = read::announcement::get(&call.state.db, &call.room()).await?;
+    let announcement = read::announcement::get(&call.state.db, &call.room()?).await?;
     Ok(call.reply(Announcement { announcement }))
 }
 
@@ -43,6 +43,6 @@ async fn set(call: Call) -> Result<HttpResponse, Error> {
     if text.chars().count() > MAX_ANNOUNCEMENT {
         return Err(Error::AnnouncementTooLong);
     }
-    let (room, text) = (call.room(), text.to_owned());
-    call.change(SetAnnouncement { text }, move |()| Ok(Announced { id: room.given().into(), result: true })).await
+    let (room, text) = (call.room_segment().to_owned(), text.to_owned());
+    call.change(SetAnnouncement { text }, move |()| Ok(Announced { id: room.clone(), result: true })).await
 }

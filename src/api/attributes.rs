@@ -85,7 +85,7 @@ async fn get(call: Call) -> Result<HttpResponse, Error> {
     // What cannot be a key reaches no statement.
     let legal_keys = keys.iter().filter(|key| legal(key).is_ok()).cloned().collect();
     let keys: Option<Vec<String>> = (!keys.is_empty()).then_some(legal_keys);
-    let found: BTreeMap<String, String> = read::attributes::get(&call.state.db, &call.room(), keys.as_deref()).await?;
+    let found: BTreeMap<String, String> = read::attributes::get(&call.state.db, &call.room()?, keys.as_deref()).await?;
     Ok(HttpResponse::Ok().json(reply(&Head::of(&call), None, found)))
 }
 
@@ -163,7 +163,7 @@ fn keys(call: &Call) -> Result<Vec<String>, Error> {
 /// Refuses more attributes than a call may name, unless the room does not exist: that comes first.
 async fn bounded(call: &Call, number: usize) -> Result<(), Error> {
     if number > MAX_BATCH {
-        read::details::require(&call.state.db, &call.room()).await?;
+        read::details::require(&call.state.db, &call.room()?).await?;
         return Err(Error::AttributesRefused(format!("exceed allowed batch size {MAX_BATCH}")));
     }
     Ok(())

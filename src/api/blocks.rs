@@ -36,11 +36,11 @@ async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
         let asked = call.cursor_request("blocks")?;
         let CursorPage { entries, next } =
-            read::blocks::list_after(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+            read::blocks::list_after(&call.state.db, &call.room()?, asked.after, asked.limit).await?;
         let count = entries.len();
         return Ok(call.reply(entries).count(count).next(&asked, next));
     }
-    let blocks = read::blocks::list(&call.state.db, &call.room()).await?;
+    let blocks = read::blocks::list(&call.state.db, &call.room()?).await?;
     let count = blocks.len();
     Ok(call.reply(blocks).count(count))
 }
@@ -100,7 +100,7 @@ fn options(body: &Body) -> Result<BlockOptions, Error> {
 /// One result for each name; but if nobody was blocked, the call fails.
 async fn block(call: Call, names: Names, options: BlockOptions, are_several: bool) -> Result<HttpResponse, Error> {
     let BlockOptions { duration_ms, include_non_members, beyond } = options;
-    let (room, given, not_members) = (call.room(), names.given().to_vec(), call.not_members());
+    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members());
     let limit = call.state.settings.limits.blocks_per_room;
     let data = move |(blocked, ends_at): (Vec<Blocked>, OffsetDateTime)| {
         if !blocked.contains(&Blocked::Out) {
@@ -111,11 +111,11 @@ async fn block(call: Call, names: Names, options: BlockOptions, are_several: boo
             action: "add_blocks",
             reason: match blocked {
                 Blocked::Out => None,
-                Blocked::NotMember => Some(format!("user: {user} doesn't exist in chatroom: {}", room.given())),
+                Blocked::NotMember => Some(format!("user: {user} doesn't exist in chatroom: {room}")),
                 Blocked::Owner => Some(Error::OwnerIsProtected.to_string()),
             },
             user: user.clone(),
-            chatroomid: room.given().into(),
+            chatroomid: room.clone(),
             expire: (beyond && blocked == Blocked::Out).then(|| unix_ms(ends_at)),
         };
         Ok(OneOrAll::of(given.iter().zip(blocked).map(result).collect(), are_several))
@@ -129,7 +129,7 @@ async fn block(call: Call, names: Names, options: BlockOptions, are_several: boo
 async fn unblock(call: Call) -> Result<HttpResponse, Error> {
     let are_several = call.names_several_users();
     let names = if are_several { call.users("removeBlacklist: list size more than max limit").await? } else { call.user() };
-    let (room, given, not_members) = (call.room(), names.given().to_vec(), call.not_members());
+    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members());
     let data = move |unblocked: Vec<bool>| {
         if !unblocked.contains(&true) {
             return Err(not_members(given.clone()));
@@ -139,7 +139,7 @@ async fn unblock(call: Call) -> Result<HttpResponse, Error> {
             action: "remove_blocks",
             reason: None,
             user: user.clone(),
-            chatroomid: room.given().into(),
+            chatroomid: room.clone(),
             expire: None,
         };
         Ok(OneOrAll::of(given.iter().zip(unblocked).map(result).collect(), are_several))

@@ -131,8 +131,14 @@ impl AppRequest {
     }
 
     /// The room that the path names.
-    pub fn room(&self) -> RoomKey {
-        RoomKey::new(self.app.id, self.room_segment())
+    pub fn room(&self) -> Result<RoomKey, Error> {
+        let room = self.room_segment();
+        RoomKey::parse(self.app.id, room).ok_or_else(|| Error::RoomNotFound { room: room.into() })
+    }
+
+    /// The same, in the words of the paged member list.
+    pub fn room_on_read(&self) -> Result<RoomKey, Error> {
+        self.room().map_err(|_| Error::RoomNotFoundOnRead { room: self.room_segment().into() })
     }
 
     /// The part of the path that names the room, or several.
@@ -214,7 +220,7 @@ impl Call {
             return Err(Error::missing("usernames"));
         }
         if names.len() > max {
-            read::details::require(&self.state.db, &self.room()).await?;
+            read::details::require(&self.state.db, &self.room()?).await?;
             return Err(Error::TooManyNames { limit, max });
         }
         Ok(Names::new(names))
@@ -239,8 +245,8 @@ impl Call {
     /// Where the page by cursor of the room's list of that name begins, how many entries it has at most, and what the
     /// cursor of the next one is called by.
     pub fn cursor_request(&self, list: &str) -> Result<CursorRequest, Error> {
-        let (room, params) = (self.room(), self.params());
-        let scope = format!("{list}/{}/{}", room.app, room.given());
+        let params = self.params();
+        let scope = format!("{list}/{}/{}", self.app.id, self.room_segment());
         let after = self.state.cursors.read(&scope, &params)?;
         Ok(CursorRequest { scope, after, limit: paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT) })
     }

@@ -17,7 +17,7 @@ use crate::callbacks::deliveries::{self, Entry, ListRequest};
 use crate::callbacks::replay::{self, Range};
 use crate::callbacks::rules::{self, Changes, EVERYTHING, NewRule, Rule};
 use crate::error::Error;
-use crate::names::{RoomKey, is_room_id, unix_ms};
+use crate::names::{is_room_id, unix_ms};
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -132,10 +132,7 @@ async fn replay(call: Call) -> Result<Reply<Replayed>, Error> {
     let (id, body) = (rule_id(&call)?, call.body()?);
     let needed = |field: &str| body.integer(field)?.ok_or_else(|| Error::missing(field));
     let range = match body.text("room")? {
-        Some(room) => {
-            let room = RoomKey::new(call.app.id, room);
-            Range::Numbers { room, from: needed("from")?, to: body.integer("to")?.unwrap_or(i64::MAX) }
-        }
+        Some(room) => Range::numbers(call.app.id, room, needed("from")?, body.integer("to")?.unwrap_or(i64::MAX)),
         None if body.get("from_ms").is_none() && body.get("to_ms").is_none() => return Err(Error::missing("room")),
         None => Range::between_ms(needed("from_ms")?, needed("to_ms")?),
     };

@@ -101,7 +101,7 @@ impl Call {
         operation: O,
         write: impl Fn(&Head, O::Outcome) -> Result<Vec<u8>, Error> + Send + 'static,
     ) -> Result<HttpResponse, Error> {
-        let (room, actor, writer) = (self.room(), self.actor()?, &self.state.writer);
+        let (room, actor, writer) = (self.room()?, self.actor()?, &self.state.writer);
         let claim = self.http().extensions_mut().remove::<Claim>();
         let answer = match claim {
             None => Answer { status: 200, body: write(&head, writer.submit(&room, &actor, operation).await?)? },

@@ -14,7 +14,7 @@ use super::paging::{self, Page};
 use super::reply::Reply;
 use super::{idempotent_resource, members::Affiliations};
 use crate::error::Error;
-use crate::names::{Names, RoomKey, is_room_id, unix_ms};
+use crate::names::{Names, RoomKey, unix_ms};
 use crate::rooms::details::{Delete, Update};
 use crate::rooms::read;
 use crate::rooms::read::details::Detail;
@@ -60,10 +60,8 @@ fn new_room(call: &Call) -> Result<NewRoom, Error> {
     let owner = body.text("owner")?.filter(|owner| !owner.is_empty()).ok_or_else(|| Error::missing("owner"))?;
     let custom = body.text("custom")?.unwrap_or_default();
     let members = if body.get("members").is_some() { body.texts("members")? } else { Vec::new() };
-    let id = body.text("roomid")?.map(str::to_owned);
-    if id.as_deref().is_some_and(|id| !is_room_id(id)) {
-        return Err(Error::invalid("roomid"));
-    }
+    let key = |id| RoomKey::parse(call.app.id, id).ok_or_else(|| Error::invalid("roomid"));
+    let key = body.text("roomid")?.map(key).transpose()?;
     at_most("title", name, MAX_NAME)?;
     at_most("desc", description, MAX_DESCRIPTION)?;
     at_most("custom", custom, MAX_CUSTOM)?;
@@ -76,7 +74,7 @@ fn new_room(call: &Call) -> Result<NewRoom, Error> {
     if people.len() > usize::try_from(maxusers).unwrap_or(0) {
         return Err(Error::ExceedLimit("members size is greater than max user size !".into()));
     }
-    Ok(NewRoom { id, name: name.into(), description: description.into(), custom: custom.into(), maxusers, people })
+    Ok(NewRoom { key, name: name.into(), description: description.into(), custom: custom.into(), maxusers, people })
 }
 
 /// `maxusers` of a body, if it is there: at least 1, and no more than the service allows.
@@ -192,8 +190,7 @@ impl From<Detail> for RoomDetail {
 
 /// The details of one room, or of up to 100; those that do not exist are left out, unless none does.
 async fn details(call: Call) -> Result<Reply<Vec<RoomDetail>>, Error> {
-    let ids: Vec<RoomKey> =
-        call.room_segment().split(',').filter(|id| !id.is_empty()).map(|id| RoomKey::new(call.app.id, id)).collect();
+    let ids: Vec<&str> = call.room_segment().split(',').filter(|id| !id.is_empty()).collect();
     if ids.is_empty() {
         return Err(Error::missing("chatroom_id"));
     }
@@ -201,7 +198,8 @@ async fn details(call: Call) -> Result<Reply<Vec<RoomDetail>>, Error> {
         return Err(Error::TooManyNames { limit: "chatroom ids size is more than max limit", max: MAX_DETAILS });
     }
     let affiliations = call.state.settings.limits.affiliations_in_detail;
-    let found = read::details::details(&call.state.db, call.app.id, &ids, affiliations).await?;
+    let keys: Vec<RoomKey> = ids.iter().filter_map(|id| RoomKey::parse(call.app.id, id)).collect();
+    let found = read::details::details(&call.state.db, call.app.id, &keys, affiliations).await?;
     if found.is_empty() {
         return Err(Error::RoomNotFoundOnRead { room: call.room_segment().into() });
     }
@@ -269,8 +267,8 @@ struct Deleted {
 
 /// The room is gone for everybody at once; the first of its rows go before the answer.
 async fn delete(call: Call) -> Result<HttpResponse, Error> {
-    let (room, state) = (call.room(), call.state.clone());
-    let id = room.given().to_owned();
+    let (room, state) = (call.room()?, call.state.clone());
+    let id = room.id().to_owned();
     let answer = call.change(Delete, move |()| Ok(Deleted { success: true, id: id.clone() })).await?;
     if answer.status().is_success() {
         room_deletion::begin_purge(&state.db, &room).await;

@@ -16,10 +16,10 @@ use super::idempotent_resource;
 use super::paging;
 use super::reply::FeedEnds;
 use crate::error::{Causes, Error};
-use crate::events::feeds::{self, FeedEvent, Position, Topic};
+use crate::events::feeds::{self, FeedEvent, Position};
 use crate::events::log::{Event, Kind};
 use crate::events::subscriptions::Subscription;
-use crate::names::RoomKey;
+use crate::names::Scope;
 
 const EVENT_STREAM: &str = "text/event-stream";
 
@@ -43,11 +43,11 @@ async fn of_room(call: Call) -> Result<HttpResponse, Error> {
     let kinds = kinds(&call)?;
     if wants_stream(&call) {
         let last_id = last_event_id(&call).map(number).transpose()?;
-        let feed = Feed::Room(call.room());
-        return Stream::open(call, feed, last_id.or(since).map(|n| Position { n, ..Position::default() }), kinds).await;
+        let scope = Scope::Room(call.room()?);
+        return Stream::open(call, scope, last_id.or(since).map(|n| Position { n, ..Position::default() }), kinds).await;
     }
     let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
-    let page = feeds::of_room(&call.state.db, &call.room(), since, limit, kinds.as_deref()).await?;
+    let page = feeds::of_room(&call.state.db, &call.room()?, since, limit, kinds.as_deref()).await?;
     let count = page.events.len();
     // Without kinds the last event of the page tells it.
     let next = kinds.map(|_| page.next.into());
@@ -63,8 +63,8 @@ async fn of_app(call: Call) -> Result<HttpResponse, Error> {
     let kinds = kinds(&call)?;
     if wants_stream(&call) {
         let last_id = last_event_id(&call).map(|id| call.state.cursors.open(&scope, id)).transpose()?;
-        let feed = Feed::App(call.app.id);
-        return Stream::open(call, feed, last_id.or(since), kinds).await;
+        let scope = Scope::App(call.app.id);
+        return Stream::open(call, scope, last_id.or(since), kinds).await;
     }
     let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
     let page = feeds::of_app(&call.state.db, call.app.id, since.as_ref(), limit, kinds.as_deref()).await?;
@@ -111,16 +111,10 @@ fn last_event_id(call: &Call) -> Option<&str> {
     id.filter(|id| !id.is_empty())
 }
 
-/// What is streamed.
-enum Feed {
-    Room(RoomKey),
-    App(i32),
-}
-
 /// A stream under way: first what has happened since its start, page by page, then what happens.
 struct Stream {
     state: web::Data<State>,
-    feed: Feed,
+    scope: Scope,
     kinds: Option<Vec<String>>,
     /// Behind what was sent last.
     position: Position,
@@ -135,17 +129,17 @@ struct Stream {
 
 impl Stream {
     /// Answers with a stream from `start` on, or from now on. What is wrong with the start is found before the answer.
-    async fn open(call: Call, feed: Feed, start: Option<Position>, kinds: Option<Vec<String>>) -> Result<HttpResponse, Error> {
+    async fn open(call: Call, scope: Scope, start: Option<Position>, kinds: Option<Vec<String>>) -> Result<HttpResponse, Error> {
         let (db, following) = (&call.state.db, &call.state.following);
-        let (topic, last) = match &feed {
-            Feed::Room(key) => {
+        let last = match &scope {
+            Scope::Room(key) => {
                 let last = feeds::of_room(db, key, start.as_ref().map(|start| start.n), 0, None).await?.last;
-                (Topic::Room(key.app, key.id().into()), Position { n: last, ..Position::default() })
+                Position { n: last, ..Position::default() }
             }
-            Feed::App(app) => (Topic::App(*app), feeds::of_app(db, *app, start.as_ref(), 0, None).await?.last),
+            Scope::App(app) => feeds::of_app(db, *app, start.as_ref(), 0, None).await?.last,
         };
         let stream = Self {
-            subscription: following.subscribe(topic, last.clone())?,
+            subscription: following.subscribe(scope.clone(), last.clone())?,
             // A position ahead of the last event is from before the database was put back to an earlier state.
             position: start.map_or_else(|| last.clone(), |start| start.min(last.clone())),
             kinds,
@@ -158,7 +152,7 @@ impl Stream {
             },
             ends_at: Instant::now() + call.token_life(),
             state: call.state.clone(),
-            feed,
+            scope,
         };
         let chunks = stream::unfold(stream, |mut stream| async {
             let chunk = stream.next().await?;
@@ -200,8 +194,8 @@ impl Stream {
 
     async fn catch_up(&mut self) -> Result<(), Error> {
         let (db, kinds) = (&self.state.db, self.kinds.as_deref());
-        match &self.feed {
-            Feed::Room(key) => {
+        match &self.scope {
+            Scope::Room(key) => {
                 let page = feeds::of_room(db, key, Some(self.position.n), CAUGHT_UP_AT_ONCE, kinds).await?;
                 self.has_caught_up = page.next >= page.last;
                 for event in page.events {
@@ -210,7 +204,7 @@ impl Stream {
                 }
                 self.position.n = self.position.n.max(page.next);
             }
-            Feed::App(app) => {
+            Scope::App(app) => {
                 let page = feeds::of_app(db, *app, Some(&self.position), CAUGHT_UP_AT_ONCE, kinds).await?;
                 self.has_caught_up = page.next == self.position;
                 for event in page.events {
@@ -224,16 +218,16 @@ impl Stream {
 
     /// Writes an event, unless it has been written or is not asked for.
     fn write(&mut self, FeedEvent { position, event }: &FeedEvent) {
-        let (is_new, id) = match self.feed {
-            Feed::Room(_) => (position.n > self.position.n, position.n.to_string()),
-            Feed::App(app) => (*position > self.position, self.state.cursors.write(&app_scope(app), position)),
+        let (is_new, id) = match &self.scope {
+            Scope::Room(_) => (position.n > self.position.n, position.n.to_string()),
+            Scope::App(app) => (*position > self.position, self.state.cursors.write(&app_scope(*app), position)),
         };
         if !is_new {
             return;
         }
         self.position.clone_from(position);
         // Nothing follows the end of a room.
-        self.is_over = matches!(self.feed, Feed::Room(_)) && event.kind == Kind::Delete.text();
+        self.is_over = matches!(self.scope, Scope::Room(_)) && event.kind == Kind::Delete.text();
         if self.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&event.kind)) {
             return;
         }

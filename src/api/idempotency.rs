@@ -21,6 +21,7 @@ use super::call::AppRequest;
 use super::reply;
 use crate::error::{Causes, Error};
 use crate::idempotency::{self, Answer, Claim, Claimed, KeyedCall, worth_keeping};
+use crate::names::Scope;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -61,7 +62,8 @@ async fn read(request: &mut ServiceRequest) -> Result<(Data<State>, KeyedCall), 
         uri.query().unwrap_or_default().as_bytes(),
         app_request.bytes(),
     ];
-    let call = KeyedCall { room: app_request.room(), key, print: print(parts) };
+    let scope = app_request.room().map_or(Scope::App(app_request.app.id), Scope::Room);
+    let call = KeyedCall { scope, key, print: print(parts) };
     Ok((app_request.state, call))
 }
 

@@ -63,7 +63,7 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
     }
     let page = Page::of(&params);
     let read::members::MemberPage { owner, members } =
-        read::members::page(&call.state.db, &call.room(), page.skip, page.size).await?;
+        read::members::page(&call.state.db, &call.room_on_read()?, page.skip, page.size).await?;
     let affiliations = Affiliations { owner, members };
     let count = affiliations.len();
     Ok(call.reply(affiliations).count(count).respond_to(&http))
@@ -74,7 +74,7 @@ async fn list_by_cursor(call: Call) -> Result<Reply<Vec<String>>, Error> {
     let order = if call.params().first("sort") == Some("asc") { Order::OldestFirst } else { Order::NewestFirst };
     let asked = call.cursor_request(if order == Order::OldestFirst { "members" } else { "members/newest" })?;
     let CursorPage { entries, next } =
-        read::members::list_after(&call.state.db, &call.room(), order, asked.after, asked.limit).await?;
+        read::members::list_after(&call.state.db, &call.room_on_read()?, order, asked.after, asked.limit).await?;
     let count = entries.len();
     Ok(call.reply(entries).count(count).next(&asked, next))
 }
@@ -89,11 +89,11 @@ struct AddedOne {
 
 /// E2: adds one user, who must not be in yet.
 async fn add_one(call: Call) -> Result<HttpResponse, Error> {
-    let (room, names) = (call.room(), call.single_user()?);
+    let (room, names) = (call.room_segment().to_owned(), call.single_user()?);
     let (user, must_be_new) = (names.given()[0].clone(), call.rules.add_existing_member == AddExistingMember::Error);
     let add = members::Add { names, rooms_per_user: call.rules.rooms_per_user };
     let data = move |added: Vec<Added>| {
-        let (user, room) = (user.clone(), room.given().to_owned());
+        let (user, room) = (user.clone(), room.clone());
         if added == [Added::Already] && must_be_new {
             return Err(Error::AlreadyMember { user, room });
         }
@@ -112,9 +112,9 @@ struct AddedSeveral {
 /// E3: adds all of up to 60 users, or none. Those who are in already count as added.
 async fn add_several(call: Call) -> Result<HttpResponse, Error> {
     let names = call.users_in_body("addMembers: addMembers number more than maxSize").await?;
-    let (room, newmembers) = (call.room(), names.given().to_vec());
+    let (room, newmembers) = (call.room_segment().to_owned(), names.given().to_vec());
     let add = members::Add { names, rooms_per_user: call.rules.rooms_per_user };
-    let data = move |_| Ok(AddedSeveral { newmembers: newmembers.clone(), action: "add_member", id: room.given().into() });
+    let data = move |_| Ok(AddedSeveral { newmembers: newmembers.clone(), action: "add_member", id: room.clone() });
     call.change(add, data).await
 }
 
@@ -134,7 +134,7 @@ struct Removal {
 async fn remove(call: Call) -> Result<HttpResponse, Error> {
     let are_several = call.names_several_users();
     let names = if are_several { call.users("kickMember: kickMembers number more than maxSize").await? } else { call.user() };
-    let (room, given, not_members) = (call.room(), names.given().to_vec(), call.not_members());
+    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members());
     let data = move |removed: Vec<Removed>| {
         if !removed.contains(&Removed::Out) {
             return Err(if removed.contains(&Removed::Owner) { Error::OwnerIsProtected } else { not_members(given.clone()) });
@@ -144,11 +144,11 @@ async fn remove(call: Call) -> Result<HttpResponse, Error> {
             action: "remove_member",
             reason: match removed {
                 Removed::Out => None,
-                Removed::NotMember => Some(format!("user: {user} doesn't exist in group: {}", room.given())),
+                Removed::NotMember => Some(format!("user: {user} doesn't exist in group: {room}")),
                 Removed::Owner => Some(Error::OwnerIsProtected.to_string()),
             },
             user: user.clone(),
-            id: room.given().into(),
+            id: room.clone(),
         };
         Ok(OneOrAll::of(given.iter().zip(removed).map(removal).collect(), are_several))
     };

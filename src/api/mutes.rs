@@ -46,10 +46,10 @@ async fn list(call: Call) -> Result<Reply<Vec<Muted>>, Error> {
     if paging::is_by_cursor(&call.params()) {
         let asked = call.cursor_request("mutes")?;
         let CursorPage { entries, next } =
-            read::mutes::list_after(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+            read::mutes::list_after(&call.state.db, &call.room()?, asked.after, asked.limit).await?;
         return Ok(call.reply(entries.into_iter().map(Muted::from).collect()).next(&asked, next));
     }
-    let mutes = read::mutes::list(&call.state.db, &call.room()).await?;
+    let mutes = read::mutes::list(&call.state.db, &call.room()?).await?;
     Ok(call.reply(mutes.into_iter().map(Muted::from).collect()))
 }
 

@@ -33,11 +33,11 @@ async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
         let asked = call.cursor_request("whitelist")?;
         let CursorPage { entries, next } =
-            read::whitelist::list_after(&call.state.db, &call.room(), asked.after, asked.limit).await?;
+            read::whitelist::list_after(&call.state.db, &call.room()?, asked.after, asked.limit).await?;
         let count = entries.len();
         return Ok(call.reply(entries).count(count).next(&asked, next));
     }
-    let whitelist = read::whitelist::list(&call.state.db, &call.room()).await?;
+    let whitelist = read::whitelist::list(&call.state.db, &call.room()?).await?;
     let count = whitelist.len();
     Ok(call.reply(whitelist).count(count))
 }
@@ -84,7 +84,7 @@ fn results(
     action: &'static str,
     has_reasons: bool,
 ) -> impl Fn(Vec<bool>) -> Result<Vec<WhitelistResult>, Error> + Send + 'static + use<> {
-    let (room, given, not_members) = (call.room(), names.given().to_vec(), call.not_members());
+    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members());
     move |are_members| {
         if !are_members.contains(&true) {
             return Err(not_members(given.clone()));
@@ -92,9 +92,9 @@ fn results(
         let result = |(user, result): (&String, bool)| WhitelistResult {
             result,
             action,
-            reason: (has_reasons && !result).then(|| format!("user: {user} doesn't exist in chatroom: {}", room.given())),
+            reason: (has_reasons && !result).then(|| format!("user: {user} doesn't exist in chatroom: {room}")),
             user: user.clone(),
-            chatroomid: room.given().into(),
+            chatroomid: room.clone(),
         };
         Ok(given.iter().zip(are_members).map(result).collect())
     }

@@ -7,17 +7,17 @@ use crate::callbacks::rules;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::cursor::EventCursor;
-use crate::names::RoomKey;
+use crate::names::{RoomKey, Scope};
 
 /// The most events that one statement looks at: some tens of milliseconds.
 const BATCH: i64 = 5_000;
 
 /// Which events.
 pub enum Range {
-    /// Those of one room by their numbers.
+    /// Those of one room, or of the app as a whole, by their numbers.
     Numbers {
-        /// The room; without a name: the app as a whole.
-        room: RoomKey,
+        /// Whose they are.
+        scope: Scope,
         /// The first number.
         from: i64,
         /// The last one.
@@ -30,9 +30,17 @@ pub enum Range {
         /// The first one that is too late.
         to: OffsetDateTime,
     },
+    /// Those of a room that cannot exist: none.
+    None,
 }
 
 impl Range {
+    /// By numbers from one to another; an empty `room` is the app as a whole.
+    pub fn numbers(app: i32, room: &str, from: i64, to: i64) -> Self {
+        let scope = if room.is_empty() { Some(Scope::App(app)) } else { RoomKey::parse(app, room).map(Scope::Room) };
+        scope.map_or(Self::None, |scope| Self::Numbers { scope, from, to })
+    }
+
     /// From one moment to another in Unix milliseconds. What is beyond all time is the start or the end of it: 1970, and
     /// 9999-12-31.
     pub fn between_ms(from: i64, to: i64) -> Self {
@@ -45,12 +53,12 @@ impl Range {
     }
 
     /// Before its first event.
-    fn start(&self) -> EventCursor {
+    fn start(&self) -> Option<EventCursor> {
+        let epoch = EventCursor::at(OffsetDateTime::UNIX_EPOCH);
         match self {
-            Self::Numbers { from, .. } => {
-                EventCursor { n: from.saturating_sub(1), ..EventCursor::at(OffsetDateTime::UNIX_EPOCH) }
-            }
-            Self::Times { from, .. } => EventCursor::at(*from),
+            Self::Numbers { from, .. } => Some(EventCursor { n: from.saturating_sub(1), ..epoch }),
+            Self::Times { from, .. } => Some(EventCursor::at(*from)),
+            Self::None => None,
         }
     }
 }
@@ -61,7 +69,7 @@ impl Range {
 pub async fn replay(db: &Db, app: i32, rule: Uuid, range: &Range) -> Result<u64, Error> {
     rules::target(db, app, rule).await?;
     let mut events = 0;
-    let mut cursor = Some(range.start());
+    let mut cursor = range.start();
     while let Some(after) = cursor {
         let (made, next) = step(db, app, rule, range, after).await?;
         (events, cursor) = (events + made, next);
@@ -76,9 +84,9 @@ pub async fn replay(db: &Db, app: i32, rule: Uuid, range: &Range) -> Result<u64,
 /// made in the order of rooms, so that no two replays wait for each other.
 async fn step(db: &Db, app: i32, rule: Uuid, range: &Range, after: EventCursor) -> Result<(u64, Option<EventCursor>), Error> {
     let (room, last, to) = match range {
-        Range::Numbers { room, .. } if room.id() != room.given() => return Ok((0, None)),
-        Range::Numbers { room, to, .. } => (Some(room.id()), *to, None),
+        Range::Numbers { scope, to, .. } => (Some(scope.chatroom()), *to, None),
         Range::Times { to, .. } => (None, i64::MAX, Some(*to)),
+        Range::None => return Ok((0, None)),
     };
     let row = sqlx::query!(
         r#"

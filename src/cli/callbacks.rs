@@ -10,7 +10,6 @@ use roomward::callbacks::rules::{self, Changes, NewRule};
 use roomward::callbacks::sender::Sender;
 use roomward::config::Settings;
 use roomward::db::Db;
-use roomward::names::RoomKey;
 use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
@@ -118,9 +117,7 @@ pub async fn run(settings: &Settings, command: CallbackCommand) -> Result<ExitCo
         CallbackCommand::Replay { rule, room, from, to, from_ms, to_ms } => {
             let app = find(&db, &rule.app).await?.id;
             let range = match room {
-                Some(room) => {
-                    Range::Numbers { room: RoomKey::new(app, room), from: from.unwrap_or(0), to: to.unwrap_or(i64::MAX) }
-                }
+                Some(room) => Range::numbers(app, &room, from.unwrap_or(0), to.unwrap_or(i64::MAX)),
                 None => Range::between_ms(from_ms.unwrap_or(0), to_ms.unwrap_or(0)),
             };
             println!("{} events", replay::replay(&db, app, rule.id, &range).await?);

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::log::{Event, EventRow};
-use crate::names::RoomKey;
+use crate::names::{RoomKey, Scope};
 
 /// A position in a feed, behind one event: in the feed of a room its number is enough.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -249,23 +249,14 @@ pub async fn ends_of_app(db: &Db, app: i32) -> Result<Ends, Error> {
     Ok(Ends { last: last.max(oldest.clone()), oldest })
 }
 
-/// What is followed: a room, or the feed of an app.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Topic {
-    /// A room, by its app and its id.
-    Room(i32, String),
-    /// An app.
-    App(i32),
-}
-
 /// Reads what has happened in several feeds since a position in each, up to `limit` events of each. Each event comes with
 /// the index of its feed in `wanted`, and in the feed's order.
-pub async fn read_since(db: &Db, wanted: &[(Topic, Position)], limit: i64) -> Result<Vec<(usize, FeedEvent)>, Error> {
+pub async fn read_since(db: &Db, wanted: &[(Scope, Position)], limit: i64) -> Result<Vec<(usize, FeedEvent)>, Error> {
     let (mut rooms, mut apps) = (Vec::new(), Vec::new());
-    for (index, (topic, position)) in (0_i64..).zip(wanted) {
-        match topic {
-            Topic::Room(app, room) => rooms.push((index, *app, room, position)),
-            Topic::App(app) => apps.push((index, *app, position)),
+    for (index, (scope, position)) in (0_i64..).zip(wanted) {
+        match scope {
+            Scope::Room(key) => rooms.push((index, key, position)),
+            Scope::App(app) => apps.push((index, *app, position)),
         }
     }
     let mut rows = Vec::new();
@@ -278,10 +269,10 @@ pub async fn read_since(db: &Db, wanted: &[(Topic, Position)], limit: i64) -> Re
     Ok(rows.into_iter().filter_map(|row| Some((usize::try_from(row.index).ok()?, FeedEvent::from(row)))).collect())
 }
 
-async fn rooms_since(db: &Db, rooms: &[(i64, i32, &String, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {
+async fn rooms_since(db: &Db, rooms: &[(i64, &RoomKey, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {
     let indexes: Vec<i64> = rooms.iter().map(|(index, ..)| *index).collect();
-    let apps: Vec<i32> = rooms.iter().map(|(_, app, ..)| *app).collect();
-    let ids: Vec<String> = rooms.iter().map(|(_, _, id, _)| (*id).clone()).collect();
+    let apps: Vec<i32> = rooms.iter().map(|(_, key, _)| key.app).collect();
+    let ids: Vec<&str> = rooms.iter().map(|(_, key, _)| key.id()).collect();
     let numbers: Vec<i64> = rooms.iter().map(|(.., position)| position.n).collect();
     Ok(sqlx::query_as!(
         FeedRow,
@@ -298,7 +289,7 @@ async fn rooms_since(db: &Db, rooms: &[(i64, i32, &String, &Position)], limit: i
         "#,
         &indexes,
         &apps,
-        &ids,
+        &ids as &[&str],
         &numbers,
         limit,
     )

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use time::OffsetDateTime;
 
 use crate::error::Error;
-use crate::names::{RoomKey, unix_ms};
+use crate::names::{RoomKey, Scope, unix_ms};
 
 /// Who a change is ascribed to, and why it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -265,9 +265,13 @@ pub struct EventBatch<'a> {
 impl<'a> EventBatch<'a> {
     /// Adds events of a room, which are numbered, with the position of the last of them in the feed of the app.
     pub fn add(&mut self, key: &'a RoomKey, xact: i64, happened_at: OffsetDateTime, events: &'a [NewEvent]) {
+        self.push(key.app, key.id(), xact, happened_at, events);
+    }
+
+    fn push(&mut self, app: i32, chatroom: &'a str, xact: i64, happened_at: OffsetDateTime, events: &'a [NewEvent]) {
         for event in events {
-            self.apps.push(key.app);
-            self.chatrooms.push(key.id());
+            self.apps.push(app);
+            self.chatrooms.push(chatroom);
             self.xacts.push(xact);
             self.moments.push(happened_at);
             self.events.push(event);
@@ -365,8 +369,8 @@ pub async fn read_clock(connection: &mut PgConnection) -> Result<EventClock, Err
     .await?)
 }
 
-/// Writes events that follow the last one of a room, whose lock is held. Returns which is the last one now.
-pub async fn append(connection: &mut PgConnection, key: &RoomKey, last: Last, events: Vec<NewEvent>) -> Result<Last, Error> {
+/// Writes events that follow the last one of a room, or of an app, whose lock is held. Returns which is the last one now.
+pub async fn append(connection: &mut PgConnection, scope: &Scope, last: Last, events: Vec<NewEvent>) -> Result<Last, Error> {
     if events.is_empty() {
         return Ok(last);
     }
@@ -374,7 +378,7 @@ pub async fn append(connection: &mut PgConnection, key: &RoomKey, last: Last, ev
     let events: Vec<NewEvent> = (last.n + 1..).zip(events).map(|(n, event)| event.numbered(n)).collect();
     let last = Last { n: last.n + i64::try_from(events.len()).unwrap_or(i64::MAX), xact: last.xact.max(clock.xact) };
     let mut batch = EventBatch::default();
-    batch.add(key, last.xact, clock.now, &events);
+    batch.push(scope.app(), scope.chatroom(), last.xact, clock.now, &events);
     batch.write(connection).await?;
     Ok(last)
 }

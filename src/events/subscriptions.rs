@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Events;
 use crate::db::Db;
 use crate::error::{Causes, Error};
-use crate::events::feeds::{self, FeedEvent, Position, Topic};
+use crate::events::feeds::{self, FeedEvent, Position};
+use crate::names::Scope;
 
 /// The most events of one feed in one look.
 const AT_ONCE: i64 = 1000;
@@ -25,7 +26,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The feeds that are followed in this process.
 pub struct Following {
-    feeds: Mutex<HashMap<Topic, FollowedFeed>>,
+    feeds: Mutex<HashMap<Scope, FollowedFeed>>,
     opened: Notify,
     streams: Arc<Semaphore>,
     buffer: usize,
@@ -63,11 +64,11 @@ impl Following {
 
     /// Follows a feed from `last` on, a place at which it has been by now. Whoever then reads the feed up to its end, and
     /// goes on with what the subscription brings, misses nothing: what that reading does not see comes later.
-    pub fn subscribe(&self, topic: Topic, last: Position) -> Result<Subscription, Error> {
+    pub fn subscribe(&self, scope: Scope, last: Position) -> Result<Subscription, Error> {
         let permit = self.streams.clone().try_acquire_owned().map_err(|error| Error::Unavailable(error.into()))?;
         let (reader, events) = mpsc::channel(self.buffer);
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        feeds.entry(topic).or_insert_with(|| FollowedFeed { position: last, readers: Vec::new() }).readers.push(reader);
+        feeds.entry(scope).or_insert_with(|| FollowedFeed { position: last, readers: Vec::new() }).readers.push(reader);
         drop(feeds);
         self.opened.notify_one();
         Ok(Subscription { events, _permit: permit })
@@ -103,13 +104,13 @@ impl Following {
     }
 
     /// Which feeds are followed, and from where on. Those without a reader are forgotten.
-    fn wanted(&self) -> Vec<(Topic, Position)> {
+    fn wanted(&self) -> Vec<(Scope, Position)> {
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         feeds.retain(|_, feed| {
             feed.readers.retain(|reader| !reader.is_closed());
             !feed.readers.is_empty()
         });
-        feeds.iter().map(|(topic, feed)| (topic.clone(), feed.position.clone())).collect()
+        feeds.iter().map(|(scope, feed)| (scope.clone(), feed.position.clone())).collect()
     }
 
     async fn pass_on(&self, db: &Db) -> Result<(), Error> {

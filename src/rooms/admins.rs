@@ -27,7 +27,7 @@ impl Operation for Promote {
         let user = view.require(&self.name)?;
         let known = view.user(user, Facts::MEMBER | Facts::ADMIN);
         if known.member.is_none() {
-            return Err(Error::NotInRoom { user: user.into(), room: view.key.given().into() });
+            return Err(Error::NotInRoom { user: user.into(), room: view.key.id().into() });
         }
         if user == view.room.owner || known.admin.is_some() {
             return Ok(((), Vec::new()));
@@ -56,7 +56,7 @@ impl Operation for Demote {
         let user = view.require(&self.name)?;
         let changes = demote(view, user);
         if changes.is_empty() {
-            return Err(Error::NotAdmin { user: user.into(), room: view.key.given().into() });
+            return Err(Error::NotAdmin { user: user.into(), room: view.key.id().into() });
         }
         Ok(((), changes))
     }

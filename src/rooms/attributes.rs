@@ -51,12 +51,12 @@ impl Operation for Set {
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Outcome> {
         require_member(view, &self.operator)?;
-        let setter = &self.operator.name.stored()[0];
+        let setter = self.operator.name.given().first();
         let mut number = view.room.attributes.as_ref().map_or(0, std::collections::BTreeMap::len);
         let (mut outcome, mut changes) = (Outcome::new(), Vec::new());
         for (name, value) in &self.attributes {
             let fate = match attribute(view, name) {
-                Some(of) if of.setter != *setter && !self.operator.forced => Err(Refusal::NotYours),
+                Some(of) if of.setter.as_ref() != setter && !self.operator.forced => Err(Refusal::NotYours),
                 Some(_) => Ok(()),
                 None if number >= MAX_ATTRIBUTES => Err(Refusal::RoomIsFull),
                 None => {
@@ -65,7 +65,7 @@ impl Operation for Set {
                 }
             };
             if fate.is_ok() {
-                let (value, setter, leaves_with_setter) = (value.clone(), setter.clone(), self.leaves_with_setter);
+                let (value, setter, leaves_with_setter) = (value.clone(), setter.cloned(), self.leaves_with_setter);
                 changes.push(Change::SetAttribute(name.clone(), Attribute { value, setter, leaves_with_setter }));
             }
             outcome.push((name.clone(), fate));
@@ -96,7 +96,9 @@ impl Operation for Delete {
         }
         let fate = |name: &String| match attribute(view, name) {
             None => Err(Refusal::Missing),
-            Some(of) if of.setter != self.operator.name.stored()[0] && !self.operator.forced => Err(Refusal::NotYours),
+            Some(of) if of.setter.as_ref() != self.operator.name.given().first() && !self.operator.forced => {
+                Err(Refusal::NotYours)
+            }
             Some(_) => Ok(()),
         };
         let outcome: Outcome = self.keys.iter().map(|name| (name.clone(), fate(name))).collect();
@@ -107,10 +109,14 @@ impl Operation for Delete {
 }
 
 fn require_member(view: &RoomView<'_>, operator: &Operator) -> Result<(), Error> {
-    if view.is_member(&operator.name.stored()[0]) { Ok(()) } else { Err(Error::AttributeSetterOutside) }
+    if operator.name.given().first().is_some_and(|name| view.is_member(name)) {
+        Ok(())
+    } else {
+        Err(Error::AttributeSetterOutside)
+    }
 }
 
 fn attribute<'a>(view: &'a RoomView<'_>, name: &str) -> Option<&'a Attribute> {
-    debug_assert!(view.room.attributes.is_some(), "nobody asked for the attributes");
+    debug_assert!(view.room.attributes.is_some(), "the attributes were not asked for");
     view.room.attributes.as_ref()?.get(name)
 }

@@ -58,7 +58,7 @@ impl Operation for Block {
                 (false, _) => Blocked::NotMember,
             }
         };
-        let blocked: Vec<Blocked> = self.names.stored().iter().map(verdict).collect();
+        let blocked: Vec<Blocked> = self.names.given().iter().map(verdict).collect();
         let ends_at = view.ends_after(self.duration_ms);
         let out = self.names.select(|index| blocked[index] == Blocked::Out);
         let leavers: Vec<String> = out.iter().filter(|name| view.is_member(name)).cloned().collect();
@@ -82,7 +82,7 @@ impl Operation for Unblock {
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<bool>> {
-        let were_blocked = self.names.stored().iter().map(|name| BLOCKS.has(view, name)).collect();
-        Ok((were_blocked, BLOCKS.lift(view, self.names.stored())))
+        let were_blocked = self.names.given().iter().map(|name| BLOCKS.has(view, name)).collect();
+        Ok((were_blocked, BLOCKS.lift(view, self.names.given())))
     }
 }

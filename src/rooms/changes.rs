@@ -146,7 +146,7 @@ impl Room {
         self.counters.members -= i32::from(was_member);
         self.counters.admins -= i32::from(was_admin);
         if let Some(attributes) = &mut self.attributes {
-            attributes.retain(|_, attribute| !(attribute.leaves_with_setter && attribute.setter == name));
+            attributes.retain(|_, attribute| !(attribute.leaves_with_setter && attribute.setter.as_deref() == Some(name)));
         }
     }
 

@@ -88,7 +88,7 @@ fn transfer(view: &RoomView<'_>, new_owner: &Names) -> Result<Vec<Change>, Error
         return Err(Error::OwnerAlready);
     }
     if !view.is_member(name) {
-        return Err(Error::NewOwnerNotInRoom { user: name.into(), room: view.key.given().into() });
+        return Err(Error::NewOwnerNotInRoom { user: name.into(), room: view.key.id().into() });
     }
     let mut changes = admins::demote(view, name);
     changes.extend(whitelist::remove(view, &[name.to_owned()]));

@@ -27,7 +27,7 @@ impl Operation for Forget {
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<()> {
-        let names = self.name.stored();
+        let names = self.name.given();
         let Some(user) = names.first() else { return Ok(((), Vec::new())) };
         // Another caller may have finished meanwhile, and another user may have the name by now.
         if !view.account(user).is_some_and(|account| account.uuid == self.uuid && account.is_deleted) {
@@ -39,12 +39,13 @@ impl Operation for Forget {
         let mut changes = if view.is_member(user) { members::leave(view, names, Kind::Kick) } else { Vec::new() };
         changes.extend(BLOCKS.lift(view, names));
         changes.extend(MUTES.lift(view, names));
-        // What was to outlive its setter stays, but belongs to nobody: no user has the empty name.
+        // What was to outlive its setter stays, and belongs to no user any more.
         let attributes = view.room.attributes.iter().flatten();
-        let orphans = attributes.filter(|(_, attribute)| attribute.setter == *user && !attribute.leaves_with_setter);
-        changes.extend(orphans.map(|(name, attribute)| {
-            Change::SetAttribute(name.clone(), Attribute { setter: String::new(), ..attribute.clone() })
-        }));
+        let orphans =
+            attributes.filter(|(_, attribute)| attribute.setter.as_ref() == Some(user) && !attribute.leaves_with_setter);
+        changes.extend(
+            orphans.map(|(name, attribute)| Change::SetAttribute(name.clone(), Attribute { setter: None, ..attribute.clone() })),
+        );
         Ok(((), changes))
     }
 }

@@ -41,8 +41,8 @@ impl Operation for Add {
         let mut seats_left = counters.maxusers - counters.members;
         let mut newcomers = Vec::new();
         let mut added = Vec::with_capacity(self.names.len());
-        for (given, name) in self.names.given().iter().zip(self.names.stored()) {
-            let (user, room) = (|| given.clone(), || view.key.given().to_owned());
+        for name in self.names.given() {
+            let (user, room) = (|| name.clone(), || view.key.id().to_owned());
             if !view.is_registered(name) {
                 return Err(Error::UserNotFound { user: user() });
             }
@@ -100,12 +100,12 @@ impl Operation for Remove {
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<Removed>> {
-        if let Some(index) = self.names.stored().iter().position(|name| !view.is_registered(name)) {
-            return Err(Error::UserNotFound { user: self.names.given()[index].clone() });
+        if let Some(name) = self.names.given().iter().find(|name| !view.is_registered(name)) {
+            return Err(Error::UserNotFound { user: name.clone() });
         }
         let removed: Vec<Removed> = self
             .names
-            .stored()
+            .given()
             .iter()
             .map(|name| match view.is_member(name) {
                 true if *name == view.room.owner => Removed::Owner,

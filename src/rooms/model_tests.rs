@@ -120,7 +120,7 @@ fn call(dice: &mut Dice, rooms_per_user: u32) -> Call {
         }),
         _ => Box::new(EndExpired { batch: 100 }),
     };
-    (RoomKey::new(APP, dice.pick(&ROOMS)), dice.actor(), step)
+    (key(dice.pick(&ROOMS)), dice.actor(), step)
 }
 
 /// The lists of a room, as its events tell of them.
@@ -211,7 +211,7 @@ impl World {
                 ended: Ended::default(),
             };
             room.people.get_mut(owner).expect("known").member = Some(1);
-            let key = RoomKey::new(APP, *id);
+            let key = key(id);
             world.told.insert(key.clone(), Told { members: vec![owner.to_owned()], ..Told::default() });
             world.rooms.insert(key, room);
         }
@@ -310,7 +310,7 @@ impl World {
                     // What hangs on the membership goes with it.
                     *row = UserInRoom { block: row.block.take(), mute: row.mute.take(), ..UserInRoom::default() };
                     row.member = user.member;
-                    let goes = |of: &super::state::Attribute| of.leaves_with_setter && of.setter == name;
+                    let goes = |of: &super::state::Attribute| of.leaves_with_setter && of.setter.as_ref() == Some(&name);
                     all.attributes.iter_mut().for_each(|attributes| attributes.retain(|_, of| !goes(of)));
                 }
                 if former.member != user.member || former.admin != user.admin {
@@ -406,7 +406,8 @@ impl World {
                 }
             }
             for of in room.attributes.iter().flatten().map(|(_, of)| of).filter(|of| of.leaves_with_setter) {
-                assert!(room.people[&of.setter].member.is_some(), "an attribute has outlived its setter");
+                let setter = of.setter.as_ref().expect("one that is not deleted");
+                assert!(room.people[setter].member.is_some(), "an attribute has outlived its setter");
             }
         }
         if rooms_per_user > 0 {
@@ -415,6 +416,10 @@ impl World {
             }
         }
     }
+}
+
+fn key(id: &str) -> RoomKey {
+    RoomKey::parse(APP, id).expect("an id")
 }
 
 fn account(name: &str) -> User {

@@ -34,15 +34,15 @@ impl Operation for Mute {
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Self::Outcome> {
-        let not_members = self.names.select(|index| !view.is_member(&self.names.stored()[index]));
+        let not_members = self.names.select(|index| !view.is_member(&self.names.given()[index]));
         if !not_members.is_empty() {
             return Ok((Err(NotMembers(not_members)), Vec::new()));
         }
         let ends_at = view.ends_after(self.duration_ms);
         let changes = if self.duration_ms == 0 {
-            MUTES.lift(view, self.names.stored())
+            MUTES.lift(view, self.names.given())
         } else {
-            MUTES.begin(view, self.names.stored(), ends_at, (self.limit, view.room.mutes_in_force()))?
+            MUTES.begin(view, self.names.given(), ends_at, (self.limit, view.room.mutes_in_force()))?
         };
         Ok((Ok(ends_at), changes))
     }
@@ -64,7 +64,7 @@ impl Operation for Unmute {
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<bool>> {
         let may_speak = |name: &String| MUTES.has(view, name) || view.is_registered(name);
-        let may_speak = self.names.stored().iter().map(may_speak).collect();
-        Ok((may_speak, MUTES.lift(view, self.names.stored())))
+        let may_speak = self.names.given().iter().map(may_speak).collect();
+        Ok((may_speak, MUTES.lift(view, self.names.given())))
     }
 }

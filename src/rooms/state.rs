@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::events::log::{Actor, Kind, NewEvent};
-use crate::names::{Names, PERMANENT_MS, RoomKey, ends_after};
+use crate::names::{Names, PERMANENT_MS, RoomKey, ends_after, is_username};
 
 /// What an operation looks at of a user. Asking for what was not loaded panics in tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,9 +73,9 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Asks about each of `names`. What cannot be a username is nobody's, and not asked for.
+    /// Asks about each of `names` that can be a user's.
     pub fn users(&mut self, names: &Names, facts: Facts) {
-        for name in names.stored().iter().filter(|name| !name.is_empty()) {
+        for name in names.usernames() {
             *self.users.entry(name.clone()).or_default() |= facts;
         }
     }
@@ -221,8 +221,8 @@ pub struct Texts {
 pub struct Attribute {
     /// Its text.
     pub value: String,
-    /// Whose it is; nobody's if empty.
-    pub setter: String,
+    /// The user who has set it; `None` once the user is deleted.
+    pub setter: Option<String>,
     /// Goes when the setter leaves.
     pub leaves_with_setter: bool,
 }
@@ -239,27 +239,23 @@ pub struct RoomView<'a> {
     pub users: &'a HashMap<(i32, String), User>,
 }
 
-static NOBODY: UserInRoom =
+static ON_NO_LIST: UserInRoom =
     UserInRoom { loaded: Facts(i16::MAX), member: None, admin: None, whitelist: None, block: None, mute: None };
 
 impl RoomView<'_> {
-    /// How a user stands to the room, as far as `facts` were asked for. What cannot be a username is nobody's.
+    /// How a user stands to the room, as far as `facts` were asked for. A name that no user can have is on no list.
     pub fn user(&self, name: &str, facts: Facts) -> &UserInRoom {
-        if name.is_empty() {
-            return &NOBODY;
-        }
         let user = self.room.people.get(name);
-        debug_assert!(user.is_some_and(|user| user.loaded.contains(facts)), "{facts:?} of {name} was not asked for");
-        user.unwrap_or(&NOBODY)
+        let is_loaded = user.is_some_and(|user| user.loaded.contains(facts));
+        debug_assert!(is_loaded || !is_username(name), "{facts:?} of {name} was not asked for");
+        user.unwrap_or(&ON_NO_LIST)
     }
 
     /// The account of that name, deleted or not.
     pub fn account(&self, name: &str) -> Option<Account> {
-        if name.is_empty() {
-            return None;
-        }
         let user = self.users.get(&(self.key.app, name.to_owned()));
-        debug_assert!(user.is_some_and(|user| user.is_loaded), "nobody asked whether {name} is registered");
+        let is_loaded = user.is_some_and(|user| user.is_loaded);
+        debug_assert!(is_loaded || !is_username(name), "whether {name} is registered was not asked for");
         user?.account
     }
 
@@ -271,13 +267,13 @@ impl RoomView<'_> {
     /// In how many rooms the user is.
     pub fn rooms_of(&self, name: &str) -> u32 {
         let rooms = self.users.get(&(self.key.app, name.to_owned())).and_then(|user| user.rooms);
-        debug_assert!(rooms.is_some(), "nobody asked for the rooms of {name}");
+        debug_assert!(rooms.is_some(), "the rooms of {name} were not asked for");
         rooms.unwrap_or(0)
     }
 
     /// The one user of `name`, who must be registered.
     pub fn require<'n>(&self, name: &'n Names) -> Result<&'n str, Error> {
-        match name.stored().first() {
+        match name.given().first() {
             Some(user) if self.is_registered(user) => Ok(user),
             _ => Err(Error::UserNotFound { user: name.given().join(",") }),
         }

@@ -54,7 +54,7 @@ pub async fn delete(writer: &Writer, app: i32, actor: &Actor, names: &Names) -> 
     let marked = mark(&mut transaction, app, actor, names).await;
     let mut users = transaction.end(marked).await?;
     db.events_committed();
-    users.sort_by_key(|user| names.stored().iter().position(|name| *name == user.username));
+    users.sort_by_key(|user| names.usernames().iter().position(|name| *name == user.username));
     let mut effort = before_the_answer();
     for user in &users {
         let gone = Gone {
@@ -92,7 +92,7 @@ async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Na
          where users.app = $1 and users.username = doomed.username
          returning uuid, users.username, nickname, activated, created_at, modified_at",
         app,
-        names.stored(),
+        names.usernames(),
         &*actor.name,
         actor.reason,
     )
@@ -130,7 +130,7 @@ pub async fn forget(writer: &Writer, user: &Gone, effort: &Effort) -> Result<usi
         let left = effort.rooms - rooms_done;
         // All of them at once: those of them that are free are one batch of the writer.
         let forgetting = rooms.into_iter().take(left).map(|room| {
-            let key = RoomKey::new(user.app, room);
+            let key = RoomKey::from_row(user.app, room);
             let forget = Forget { name: Names::new([&user.username]), uuid: user.uuid };
             let actor = &actor;
             async move { writer.submit(&key, actor, forget).await }

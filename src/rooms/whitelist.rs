@@ -23,7 +23,7 @@ impl Operation for Add {
         let are_members = are_members(view, &self.names);
         let listed = self
             .names
-            .select(|index| are_members[index] && view.user(&self.names.stored()[index], Facts::WHITELIST).whitelist.is_none());
+            .select(|index| are_members[index] && view.user(&self.names.given()[index], Facts::WHITELIST).whitelist.is_none());
         let mut changes: Vec<Change> = listed.iter().cloned().map(Change::AddToWhitelist).collect();
         if !listed.is_empty() {
             changes.push(Change::Record(view.event(Kind::WhiteAdd).users(listed)));
@@ -46,7 +46,7 @@ impl Operation for Remove {
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<bool>> {
-        let changes = remove(view, self.names.stored());
+        let changes = remove(view, self.names.given());
         Ok((are_members(view, &self.names), changes))
     }
 }
@@ -63,5 +63,5 @@ pub(super) fn remove(view: &RoomView<'_>, users: &[String]) -> Vec<Change> {
 }
 
 fn are_members(view: &RoomView<'_>, names: &Names) -> Vec<bool> {
-    names.stored().iter().map(|name| view.is_member(name)).collect()
+    names.given().iter().map(|name| view.is_member(name)).collect()
 }

@@ -71,9 +71,6 @@ impl Writer {
 
     /// Makes a change, and returns once it is committed. Fails at once if too much waits already.
     pub async fn submit<O: Operation>(&self, key: &RoomKey, actor: &Actor, operation: O) -> Result<O::Outcome, Error> {
-        if key.id().is_empty() {
-            return Err(key.not_found());
-        }
         let (answer, answered) = oneshot::channel();
         self.shared.enqueue(key, Box::new(PlainJob::new(key, actor, operation, answer)))?;
         answered.await.unwrap_or_else(|lost| Err(Error::Internal(lost.into())))
@@ -89,9 +86,6 @@ impl Writer {
         claim: Claim,
         write: impl Fn(Result<O::Outcome, Error>) -> Answer + Send + 'static,
     ) -> Result<Answer, Error> {
-        if key.id().is_empty() {
-            return Err(key.not_found());
-        }
         let (answer, answered) = oneshot::channel();
         self.shared.enqueue(key, Box::new(KeyedJob::new(key, actor, operation, answer, claim, write)))?;
         answered.await.unwrap_or_else(|lost| Err(Error::Internal(lost.into())))

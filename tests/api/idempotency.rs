@@ -7,7 +7,7 @@ use reqwest::Method;
 use roomward::db::Db;
 use roomward::idempotency::{self, Answer as Kept, Claimed, KeyedCall};
 use roomward::migrations;
-use roomward::names::RoomKey;
+use roomward::names::{RoomKey, Scope};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -175,6 +175,14 @@ async fn a_refusal_is_repeated_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_refusal_for_a_room_that_cannot_exist_is_repeated_as_it_was() {
+    let app = TestApp::new().await;
+    let first = post(&app, "k", "/chatrooms/NoRoom/users/bob", "").await;
+    first.answer().fails_room("NoRoom");
+    assert_eq!(post(&app, "k", "/chatrooms/NoRoom/users/bob", "").await, first.again());
+}
+
+#[tokio::test]
 async fn without_a_good_token_a_key_is_neither_written_nor_read() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &[]).await;
@@ -305,7 +313,7 @@ async fn an_answer_is_forgotten_after_a_day_even_if_it_is_still_there() {
 }
 
 fn keyed(app: &TestApp, print: u8) -> KeyedCall {
-    KeyedCall { room: RoomKey::new(app.app.id, "room"), key: "k".into(), print: [print; 32] }
+    KeyedCall { scope: Scope::Room(RoomKey::parse(app.app.id, "room").expect("an id")), key: "k".into(), print: [print; 32] }
 }
 
 /// The claim of a call, which must be free.

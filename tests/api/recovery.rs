@@ -156,7 +156,7 @@ async fn no_acknowledged_change_is_lost_to_a_transaction_that_somebody_has_dropp
         .expect("the database");
     let writer = writer(&pool);
     let db = writer.db().clone();
-    let key = roomward::names::RoomKey::new(app.app.id, &*room);
+    let key = roomward::names::RoomKey::parse(app.app.id, &room).expect("an id");
     let bob = roomward::names::Names::new(["bob"]);
     let actor = roomward::events::log::Actor::client();
     for round in 0..300_u64 {

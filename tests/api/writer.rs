@@ -61,6 +61,10 @@ fn writer(db: &PgPool, batch: usize) -> Writer {
     Writer::new(Db::new(db.clone()), &writes)
 }
 
+fn room_key(app: i32, id: &str) -> RoomKey {
+    RoomKey::parse(app, id).expect("an id")
+}
+
 /// Numbers that look random and are the same in every run.
 struct Dice(u64);
 
@@ -150,7 +154,7 @@ fn hard_calls(round: usize, app: i32, rooms_per_user: u32) -> Option<Vec<Call>> 
         6 => vec![("1", go("u4")), ("3", come("u4")), ("3", go("u5")), ("3", come("u5"))],
         _ => return None,
     };
-    Some(steps.into_iter().map(|(id, step)| (RoomKey::new(app, id), Actor::client(), step)).collect())
+    Some(steps.into_iter().map(|(id, step)| (room_key(app, id), Actor::client(), step)).collect())
 }
 
 /// Changes of any rooms, in the order in which a batch makes them.
@@ -195,7 +199,7 @@ fn call(dice: &mut Dice, app: i32, rooms_per_user: u32) -> Call {
         _ => Box::new(attributes::Delete { operator: operator(dice), keys: vec![dice.pick(&["color", "size"]).to_owned()] }),
     };
     let reason = (dice.roll(3) == 0).then(|| dice.pick(&["a", "b"]).to_owned());
-    (RoomKey::new(app, dice.pick(&ROOMS)), Actor { reason, ..Actor::client() }, step)
+    (room_key(app, dice.pick(&ROOMS)), Actor { reason, ..Actor::client() }, step)
 }
 
 /// All that the database knows of the rooms of an app, but for moments.
@@ -239,9 +243,9 @@ async fn a_batch_answers_and_leaves_what_its_changes_do_one_by_one() {
             let next =
                 |dice: &mut Dice, app| hard_calls(round, app, rooms_per_user).unwrap_or_else(|| calls(dice, app, rooms_per_user));
             let batch = next(&mut dice, together.id);
-            let places: Vec<(RoomKey, Actor)> = batch.iter().map(|(key, actor, _)| (key.clone(), actor.clone())).collect();
+            let callers: Vec<(RoomKey, Actor)> = batch.iter().map(|(key, actor, _)| (key.clone(), actor.clone())).collect();
             let steps = batch.into_iter().map(|(.., step)| step);
-            let in_batch = join_all(steps.zip(&places).map(|(step, (key, actor))| step.submit(&many, key, actor))).await;
+            let in_batch = join_all(steps.zip(&callers).map(|(step, (key, actor))| step.submit(&many, key, actor))).await;
             let mut one_by_one = Vec::new();
             for (key, actor, step) in next(&mut same_dice, alone.id) {
                 one_by_one.push(step.submit(&one, &key, &actor).await);
@@ -264,7 +268,7 @@ async fn a_batch_answers_and_leaves_what_its_changes_do_one_by_one() {
 async fn load_all(connection: &mut sqlx::PgConnection, app: i32) -> State {
     let mut needs = Needs { texts: true, attributes: true, ended: 1000, ..Needs::default() };
     needs.users(&Names::new(USERS), Facts(255));
-    let needs: BTreeMap<RoomKey, Needs> = ROOMS.iter().map(|id| (RoomKey::new(app, *id), needs.clone())).collect();
+    let needs: BTreeMap<RoomKey, Needs> = ROOMS.iter().map(|id| (room_key(app, id), needs.clone())).collect();
     let keys: Vec<RoomKey> = needs.keys().cloned().collect();
     let locks = load::lock(connection, &keys, Held::Wait).await.expect("locked");
     load::load(connection, &needs, &locks).await.expect("loaded").state
@@ -291,7 +295,7 @@ async fn what_was_saved_is_what_is_loaded() {
         let before = load_all(&mut transaction, app.id).await;
         let mut after = before.clone();
         for id in ROOMS {
-            let key = RoomKey::new(app.id, id);
+            let key = room_key(app.id, id);
             let changes = end_what_has_ended(after.rooms.get_mut(&key).expect("loaded"));
             after.apply(&key, changes);
         }
@@ -346,7 +350,7 @@ async fn a_change_that_the_database_refuses_fails_alone() {
     let app = stage(&db, "org").await;
     refuse_u5(&db).await;
     let (writer, actor) = (writer(&db, 256), Actor::client());
-    let rooms = ROOMS.map(|id| RoomKey::new(app.id, id));
+    let rooms = ROOMS.map(|id| room_key(app.id, id));
     let calls = [(&rooms[0], "u3"), (&rooms[0], "u5"), (&rooms[0], "u4"), (&rooms[1], "u3"), (&rooms[2], "u4")];
     let outcomes = join_all(calls.map(|(room, name)| writer.submit(room, &actor, add(name)))).await;
     assert!(matches!(outcomes[1], Err(Error::Internal(_))), "{outcomes:?}");
@@ -361,7 +365,7 @@ async fn a_room_that_is_held_is_answered_for_although_the_rest_of_its_batch_fail
     let app = stage(&db, "org").await;
     refuse_u5(&db).await;
     let (writer, actor) = (writer(&db, 256), Actor::client());
-    let rooms = ROOMS.map(|id| RoomKey::new(app.id, id));
+    let rooms = ROOMS.map(|id| room_key(app.id, id));
     let mut busy = db.begin().await.expect("a transaction");
     sqlx::query("select from room_counters where chatroom = '2' for update").execute(&mut *busy).await.expect("locked");
     let release = async {

@@ -32,11 +32,11 @@ pub struct Detail {
     pub members: NameList,
 }
 
-/// The rooms of `ids` that exist, in that order, with at most `affiliations` people in all of them together (the owners
+/// Those of `rooms` that exist, in that order, with at most `affiliations` people in all of them together (the owners
 /// counted): the first rooms come with theirs, and those behind them with what is left.
-pub async fn details(db: &Db, app: i32, ids: &[RoomKey], affiliations: u32) -> Result<Vec<Detail>, Error> {
-    let mut wanted: Vec<String> = Vec::with_capacity(ids.len());
-    for key in ids {
+pub async fn details(db: &Db, app: i32, rooms: &[RoomKey], affiliations: u32) -> Result<Vec<Detail>, Error> {
+    let mut wanted: Vec<String> = Vec::with_capacity(rooms.len());
+    for key in rooms {
         if wanted.iter().all(|id| id != key.id()) {
             wanted.push(key.id().to_owned());
         }

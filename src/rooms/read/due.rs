@@ -37,7 +37,7 @@ pub async fn rooms(db: &Db, after: Option<&DueRoom>, limit: i64) -> Result<Vec<D
     .fetch_all(db.pool())
     .await?;
     let due = rows.into_iter().map(|row| DueRoom {
-        room: RoomKey::new(row.app, row.chatroom),
+        room: RoomKey::from_row(row.app, row.chatroom),
         waiting: Duration::from_secs_f64(row.waiting.max(0.0)),
         next_end: row.next_end,
     });

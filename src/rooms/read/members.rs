@@ -15,7 +15,7 @@ pub struct MemberPage {
 /// Reads `size` members, the first `skip` left out. However many those are, the cost is the same.
 pub async fn page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<MemberPage, Error> {
     let page = if skip == 0 { first_page(db, key, size).await? } else { later_page(db, key, skip - 1, size).await? };
-    page.ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })
+    page.ok_or_else(|| Error::RoomNotFoundOnRead { room: key.id().into() })
 }
 
 /// The page that begins with the owner.
@@ -140,5 +140,5 @@ pub async fn list_after(
         .map(|row| (row.seq, row.username))
         .collect(),
     };
-    CursorPage::new(rows, size).ok_or_else(|| Error::RoomNotFoundOnRead { room: key.given().into() })
+    CursorPage::new(rows, size).ok_or_else(|| Error::RoomNotFoundOnRead { room: key.id().into() })
 }

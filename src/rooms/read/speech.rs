@@ -1,7 +1,10 @@
 //! Who may speak in a room, and which rule decides it.
 
+use std::collections::HashMap;
+
 use time::OffsetDateTime;
 
+use super::details;
 use crate::db::Db;
 use crate::error::Error;
 use crate::names::{Names, RoomKey};
@@ -82,9 +85,12 @@ pub struct Verdict {
 
 /// Whether each of `names` may speak in the room, in their order. Each name is looked up by itself.
 pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>, Error> {
+    if names.usernames().is_empty() {
+        details::require(db, key).await?;
+    }
     let rows = sqlx::query!(
         r#"
-        select owner = given.username as "owner!", mute_all, mute_reason as room_reason,
+        select given.username as "username!", owner = given.username as "owner!", mute_all, mute_reason as room_reason,
                member.found is not null as "member!", admin.found is not null as "admin!",
                white.found is not null as "whitelisted!", block.ends_at as "blocked_until?", block.reason as "block_reason?",
                mute.ends_at as "muted_until?", mute.reason as "mute_reason?"
@@ -120,17 +126,16 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
         "#,
         key.app,
         key.id(),
-        names.stored(),
+        names.usernames(),
     )
     .fetch_all(db.pool())
     .await?;
-    if rows.is_empty() {
+    if rows.is_empty() && !names.usernames().is_empty() {
         return Err(key.not_found());
     }
-    Ok(rows
+    let mut verdicts: HashMap<String, Verdict> = rows
         .into_iter()
-        .zip(names.given())
-        .map(|(row, username)| {
+        .map(|row| {
             let layer = layer(SpeechFacts {
                 blocked: row.blocked_until.is_some(),
                 member: row.member,
@@ -146,9 +151,11 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
                 Layer::RoomMuted => (None, row.room_reason),
                 _ => (None, None),
             };
-            Verdict { username: username.clone(), layer, until, reason }
+            (row.username.clone(), Verdict { username: row.username, layer, until, reason })
         })
-        .collect())
+        .collect();
+    let outsider = |name: &String| Verdict { username: name.clone(), layer: Layer::NotMember, until: None, reason: None };
+    Ok(names.given().iter().map(|name| verdicts.remove(name).unwrap_or_else(|| outsider(name))).collect())
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use crate::accounts::users;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::log::{self, Actor, Kind, Last, NewEvent};
-use crate::names::{Names, RoomKey};
+use crate::names::{Names, RoomKey, Scope};
 
 /// A room to be made.
 pub struct NewRoom {
-    /// The id that its creator has chosen, if so. Legal.
-    pub id: Option<String>,
+    /// The id that its creator has chosen, if so.
+    pub key: Option<RoomKey>,
     /// What it is called.
     pub name: String,
     /// What it is about.
@@ -60,14 +60,13 @@ pub async fn create(db: &Db, app: &AppKey<'_>, actor: &Actor, room: &NewRoom, qu
             db.events_committed();
             return Ok(id);
         }
-        let Some(id) = &room.id else { continue };
-        let key = RoomKey::new(app.app, id.clone());
-        if !is_deleted(db, &key).await? {
-            return Err(Error::RoomIdTaken { room: id.clone() });
+        let Some(key) = &room.key else { continue };
+        if !is_deleted(db, key).await? {
+            return Err(Error::RoomIdTaken { room: key.id().into() });
         }
-        purge::purge(db, &key, PURGE_ON_CREATE).await?;
+        purge::purge(db, key, PURGE_ON_CREATE).await?;
     }
-    Err(Error::RoomIdBusy { room: room.id.clone().unwrap_or_default() })
+    Err(Error::RoomIdBusy { room: room.key.as_ref().map(RoomKey::id).unwrap_or_default().into() })
 }
 
 /// `None`: the id is taken.
@@ -82,16 +81,16 @@ async fn try_create(
         count_against_app(&mut *connection, app, quota.rooms_per_app).await?;
     }
     let people = &room.people;
-    let registered = users::hold(&mut *connection, app.app, people.stored(), quota.rooms_per_user > 0).await?;
-    if let Some(user) = people.select(|index| !registered.contains(&people.stored()[index])).into_iter().next() {
-        return Err(Error::UserNotFound { user });
+    let registered = users::hold(&mut *connection, app.app, people.usernames(), quota.rooms_per_user > 0).await?;
+    if let Some(user) = people.given().iter().find(|name| !registered.contains(*name)) {
+        return Err(Error::UserNotFound { user: user.clone() });
     }
-    let full = users::in_too_many_rooms(&mut *connection, app.app, people.stored(), quota.rooms_per_user).await?;
-    if let Some(user) = people.stored().iter().find(|name| full.contains(*name)) {
+    let full = users::in_too_many_rooms(&mut *connection, app.app, people.usernames(), quota.rooms_per_user).await?;
+    if let Some(user) = people.usernames().iter().find(|name| full.contains(*name)) {
         return Err(Error::ExceedLimit(format!("user {user} has joined too many chatrooms!")));
     }
     let Some(id) = insert(&mut *connection, app.app, room).await? else { return Ok(None) };
-    record(connection, &RoomKey::new(app.app, id.clone()), actor, room).await?;
+    record(connection, &RoomKey::from_row(app.app, id.clone()), actor, room).await?;
     Ok(Some(id))
 }
 
@@ -123,12 +122,12 @@ async fn insert(connection: &mut PgConnection, app: i32, room: &NewRoom) -> Resu
          )
          select id from room",
         app,
-        room.id,
+        room.key.as_ref().map(RoomKey::id),
         room.name,
         room.description,
         room.custom,
         room.maxusers,
-        room.people.stored(),
+        room.people.usernames(),
         &levels,
         &shifts,
     )
@@ -143,7 +142,7 @@ const CREATED_WITH: usize = 60;
 async fn record(connection: &mut PgConnection, key: &RoomKey, actor: &Actor, room: &NewRoom) -> Result<(), Error> {
     let mut events = Vec::new();
     let mut members = 0;
-    for people in room.people.stored().chunks(CREATED_WITH) {
+    for people in room.people.usernames().chunks(CREATED_WITH) {
         members += i32::try_from(people.len()).unwrap_or(i32::MAX);
         let kind = if events.is_empty() { Kind::Create } else { Kind::Join };
         let event = NewEvent::new(kind, actor).users(people).counting(members);
@@ -158,7 +157,7 @@ async fn record(connection: &mut PgConnection, key: &RoomKey, actor: &Actor, roo
     )
     .fetch_optional(&mut *connection)
     .await?;
-    let last = log::append(&mut *connection, key, former.unwrap_or_default(), events).await?;
+    let last = log::append(&mut *connection, &Scope::Room(key.clone()), former.unwrap_or_default(), events).await?;
     set_last(connection, key, last).await
 }
 
@@ -183,7 +182,7 @@ impl NewRoom {
             ("name", self.name.clone().into()),
             ("description", self.description.clone().into()),
             ("custom", self.custom.clone().into()),
-            ("owner", self.people.stored().first().cloned().into()),
+            ("owner", self.people.usernames().first().cloned().into()),
             ("maxusers", self.maxusers.into()),
         ]
     }

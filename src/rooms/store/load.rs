@@ -54,7 +54,7 @@ pub async fn lock(connection: &mut PgConnection, keys: &[RoomKey], held: Held) -
                ) locked"#
         ),
     };
-    Ok(locked.into_iter().map(|row| (RoomKey::new(row.app, row.chatroom.as_str()), row.lock())).collect())
+    Ok(locked.into_iter().map(|row| (row.key(), row.lock())).collect())
 }
 
 /// The rooms that are locked.
@@ -85,6 +85,10 @@ struct Locked {
 }
 
 impl Locked {
+    fn key(&self) -> RoomKey {
+        RoomKey::from_row(self.app, self.chatroom.clone())
+    }
+
     fn lock(&self) -> Lock {
         let counters = Counters {
             maxusers: self.maxusers,
@@ -376,7 +380,7 @@ async fn texts(connection: &mut PgConnection, ours: &[(&RoomKey, &Needs)], state
     .await?;
     for row in rows {
         let texts = Texts { name: row.name, description: row.description, custom: row.custom, announcement: row.announcement };
-        if let Some(room) = state.rooms.get_mut(&RoomKey::new(row.app, row.id)) {
+        if let Some(room) = state.rooms.get_mut(&RoomKey::from_row(row.app, row.id)) {
             room.texts = Some(texts);
         }
     }
@@ -399,8 +403,9 @@ async fn attributes(connection: &mut PgConnection, ours: &[(&RoomKey, &Needs)], 
         state.rooms.get_mut(key).into_iter().for_each(|room| room.attributes = Some(BTreeMap::new()));
     }
     for row in rows {
-        let attribute = Attribute { value: row.value, setter: row.setter, leaves_with_setter: row.leaves_with_setter };
-        let room = state.rooms.get_mut(&RoomKey::new(row.app, row.chatroom));
+        let setter = Some(row.setter).filter(|setter| !setter.is_empty());
+        let attribute = Attribute { value: row.value, setter, leaves_with_setter: row.leaves_with_setter };
+        let room = state.rooms.get_mut(&RoomKey::from_row(row.app, row.chatroom));
         room.and_then(|room| room.attributes.as_mut()).into_iter().for_each(|attributes| {
             attributes.insert(row.key.clone(), attribute.clone());
         });

@@ -7,7 +7,7 @@ use super::create::set_last;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::log::{self, Actor, Kind, Last, NewEvent};
-use crate::names::RoomKey;
+use crate::names::{RoomKey, Scope};
 use crate::rooms::members::{Leaver, leaving};
 use crate::rooms::restrictions::about;
 
@@ -16,7 +16,7 @@ pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<RoomKey>, Error> {
     let rows = sqlx::query!("select app, id from chatrooms where deleted_at is not null order by deleted_at limit $1", limit)
         .fetch_all(db.pool())
         .await?;
-    Ok(rows.into_iter().map(|row| RoomKey::new(row.app, row.id)).collect())
+    Ok(rows.into_iter().map(|row| RoomKey::from_row(row.app, row.id)).collect())
 }
 
 /// Removes up to `batch` rows from each list of a deleted room, and with the last of them the room itself. Returns the
@@ -60,7 +60,7 @@ async fn purge_some(connection: &mut PgConnection, key: &RoomKey, batch: i64) ->
     if is_last {
         events.push(NewEvent::new(Kind::Delete, &actor));
     }
-    let last = log::append(&mut *connection, key, last, events).await?;
+    let last = log::append(&mut *connection, &Scope::Room(key.clone()), last, events).await?;
     if is_last {
         retire(connection, key, last).await?;
     } else {

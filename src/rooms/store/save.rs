@@ -176,7 +176,7 @@ impl<'a> Changed<'a> {
         for (name, attribute) in now_attributes {
             // One whose setter has left meanwhile went with the membership, and is written again.
             let setter_moved = || {
-                let member = |room: &Room| room.people.get(&attribute.setter).map(|user| user.member);
+                let member = |room: &Room| attribute.setter.as_ref().and_then(|setter| Some(room.people.get(setter)?.member));
                 attribute.leaves_with_setter && member(then) != member(now)
             };
             if then_attributes.get(name) != Some(attribute) || setter_moved() {
@@ -432,9 +432,10 @@ async fn write_attributes(connection: &mut PgConnection, come: &[(&RoomKey, &str
     }
     let (apps, chatrooms, names) = keys(come.iter().map(|(key, name, _)| (*key, *name)));
     let values: Vec<&str> = come.iter().map(|(.., attribute)| &*attribute.value).collect();
-    let setters: Vec<&str> = come.iter().map(|(.., attribute)| &*attribute.setter).collect();
+    // The column is empty where the setter was deleted: no user has the empty name.
+    let setters: Vec<&str> = come.iter().map(|(.., attribute)| attribute.setter.as_deref().unwrap_or_default()).collect();
     let leaves_with: Vec<Option<&str>> =
-        come.iter().map(|(.., attribute)| attribute.leaves_with_setter.then_some(&*attribute.setter)).collect();
+        come.iter().map(|(.., attribute)| attribute.setter.as_deref().filter(|_| attribute.leaves_with_setter)).collect();
     sqlx::query!(
         "insert into attributes (app, chatroom, key, value, setter, leaves_with)
          select * from unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
