@@ -120,7 +120,7 @@ class Service:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        # Whatever else the caller has set of ROOMWARD__… is passed on.
+        # All else that the caller has set of ROOMWARD__… is passed on.
         self.environment = os.environ | {
             "ROOMWARD__DATABASE__URL": postgres.address(database),
             "ROOMWARD__AUTH__SECRET": secrets.token_hex(32),
@@ -170,7 +170,7 @@ class Service:
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def wait_until_idle(self):
-        """Calls whose clients have gone may still be under way, and would count for whatever comes next."""
+        """Calls whose clients have gone may still be under way, and would count for what comes next."""
         for _ in range(50):
             before = self.cpu()
             time.sleep(0.2)

@@ -167,9 +167,9 @@ once and wait, {(with_idle - at_rest) / idle / 1024:.1f} KiB for each.
   PostgreSQL does when nothing stands before it: no HTTP, no tokens, no JSON.
 - **roomward** is a release build with the settings as delivered (logging included), under `wrk` with a token in each
   request ([bench/wrk/calls.lua](../bench/wrk/calls.lua)). It is asked over connections that stay open, each with one request at a time.
-- **Rooms**: {s.rooms:,} of {s.members:,} members each, one of {s.hot:,} that everybody enters at once, one of {s.large:,}; {s.users:,} users.
-  Each of the many has an admin, somebody whitelisted, a few who are muted and a few who are blocked: no table is empty.
-  Every add is for a user who is not in the room, every removal for a member, every unmute for somebody muted.
+- **Rooms**: {s.rooms:,} of {s.members:,} members each, one of {s.hot:,} that all clients enter at once, one of {s.large:,}; {s.users:,} users.
+  Each of the many has an admin, a whitelisted member, a few who are muted and a few who are blocked: no table is empty.
+  Every add is for a user who is not in the room, every removal for a member, every unmute for a muted user.
 - **A cell** takes {results.seconds} s. Before the cells of an operation, 1 s on 16 connections is thrown away; pgbench also runs for
   0.5 s and 10 ms for each client before it is measured, so that its plans are made. It comes first, the service behind it.
 - **A cell is valid** if every answer is a 2xx and, for changes, if the events that are there afterwards are those of the

@@ -29,7 +29,7 @@ class Scale:
     users: int            # of the app
     rooms: int            # r1, r2, …: all alike
     members: int          # of each of them
-    hot: int              # members of the room that everybody enters at once
+    hot: int              # members of the room that all clients enter at once
     large: int            # members of the room that is read page by page
     sizes: list           # of rooms, to compare their costs; the last one is the large room
     rooms_in_app: list    # to compare their costs
@@ -108,7 +108,7 @@ def deep_page():
 
 
 def outsiders():
-    """The first place of those who are blocked to be unblocked; nobody else draws so far behind."""
+    """The first place of those who are blocked to be unblocked; no other cell draws so far behind."""
     return SCALE.users - SCALE.members
 
 
@@ -235,7 +235,7 @@ def rooms_table(service):
         lists(service, made + 1, rooms, MEMBERS_OF_SMALL_ROOMS)
         settle(service)
         made, size = rooms, MEMBERS_OF_SMALL_ROOMS
-        # Others than before: when a cell ends, somebody may have been added and not been removed yet.
+        # Others than before: when a cell ends, a user may have been added and not been removed yet.
         members, newcomers = Draws(rooms, 1, 1, size - 1), Draws(rooms, 1, size + 50_000 * stage)
         for title, call, of_members in ROOM_ROWS:
             draws = members if of_members else newcomers

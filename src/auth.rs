@@ -187,7 +187,7 @@ fn key_id(secret: &str) -> String {
     hex(&Sha256::digest(secret)[..4])
 }
 
-/// What seals the secrets of callbacks, so that who reads the database cannot sign in our name.
+/// Seals the secrets of callbacks, so that a reader of the database cannot sign in our name.
 pub struct Seals {
     keys: Vec<RandomizedNonceKey>,
 }

@@ -71,8 +71,8 @@ impl Db {
 /// A transaction that is not brought to its [end](Self::end) takes its connection with it when it is dropped.
 ///
 /// Calls are dropped at any point: clients hang up, and time runs out. sqlx's own transaction gives the connection back
-/// to the pool then, and if that happens while `begin` is on its way, the connection is in a transaction that nobody
-/// knows of: what others write on it afterwards is acknowledged, and lost.
+/// to the pool then, and if that happens while `begin` is on its way, the connection is in a transaction that its
+/// next users do not know of: what they write on it is acknowledged, and lost.
 pub struct Transaction {
     connection: Option<Lease>,
 }
@@ -141,7 +141,7 @@ impl Drop for Transaction {
 pub enum CommitError {
     /// It was not kept.
     Refused(Error),
-    /// The answer was lost: nobody knows.
+    /// The answer was lost: the outcome is unknown.
     Lost(Error),
 }
 

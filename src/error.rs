@@ -88,10 +88,10 @@ pub enum Error {
     #[error("Application {app} Entity user requires that property named username be unique, value of {user} exists")]
     UsernameTaken { app: uuid::Uuid, user: String },
 
-    /// Nobody of those named is in the room (or on the list that was meant).
+    /// None of the users named is in the room (or on the list that was meant).
     #[error("users [{}] are not members of this group!", .users.join(", "))]
     NotMembers { users: Vec<String>, status: u16 },
-    /// Making an admin of somebody who is not in the room.
+    /// The user to be an admin is not in the room.
     #[error("user: {user} doesn't exist in group: {room}")]
     NotInRoom { user: String, room: String },
     /// The same for a new owner.
@@ -100,13 +100,13 @@ pub enum Error {
     /// The new owner is the old one.
     #[error("new owner and old owner are the same")]
     OwnerAlready,
-    /// Taking the standing of an admin from somebody who is none.
+    /// The user to be demoted is no admin.
     #[error("user:{user} is not admin of group:{room}")]
     NotAdmin { user: String, room: String },
-    /// Adding somebody who is in already.
+    /// The user to be added is in the room already.
     #[error("can not join this group, reason:user: {user} already in group: {room}")]
     AlreadyMember { user: String, room: String },
-    /// Adding somebody whom the room has blocked.
+    /// The user to be added is blocked in the room.
     #[error("can not join this group, reason:user {user} is in the blacklist of group {room}")]
     Blocked { user: String, room: String },
     /// No seat is left.

@@ -3,7 +3,7 @@
 //!
 //! A claim is a row, committed before the call begins, so that of any number of repetitions on any number of instances one
 //! makes the call. Its answer is written into the row afterwards. An instance that dies between the two leaves a claim
-//! without an answer, and nobody knows whether the call was made; the key is free again after `claim_seconds`.
+//! without an answer, and it is unknown whether the call was made; the key is free again after `claim_seconds`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ struct Kept {
     answer: Option<Answer>,
 }
 
-/// What is kept under a key. One that is free again counts as absent, be its row there or not.
+/// What is kept under a key. A key that is free again counts as absent, even if its row is still there.
 async fn read(db: &Db, call: &KeyedCall, settings: &Idempotency) -> Result<Option<Kept>, Error> {
     let row = sqlx::query!(
         "select print, status, body from idempotency_keys
@@ -113,8 +113,8 @@ async fn read(db: &Db, call: &KeyedCall, settings: &Idempotency) -> Result<Optio
     }))
 }
 
-/// Takes a key that is free: nobody has used it, or nobody remembers, or whoever did has died over it. Of several who
-/// try, one succeeds: each looks again at the row that it has waited for.
+/// Takes a key that is free: unused, or too old to be kept, or claimed by an instance that has died. Of several requests
+/// that try, one succeeds: each looks again at the row that it has waited for.
 async fn try_claim(db: &Db, call: &KeyedCall, id: Uuid, settings: &Idempotency) -> Result<bool, Error> {
     let claimed = sqlx::query!(
         "insert into idempotency_keys as kept (app, scope, key, print, claim) values ($1, $2, $3, $4, $5)
@@ -135,7 +135,8 @@ async fn try_claim(db: &Db, call: &KeyedCall, id: Uuid, settings: &Idempotency) 
     Ok(claimed.rows_affected() > 0)
 }
 
-/// Locks the claims that still hold, and tells which: nobody can take those calls over until the transaction is over.
+/// Locks the claims that still hold, and returns them: no other request can take those calls over until the transaction
+/// is over.
 pub async fn hold(connection: &mut PgConnection, claims: &[&Claim]) -> Result<HashSet<Uuid>, Error> {
     let (apps, scopes, keys, ids) = columns(claims);
     let held = sqlx::query_scalar!(
@@ -183,7 +184,7 @@ fn columns<'a>(claims: &[&'a Claim]) -> (Vec<i32>, Vec<&'a str>, Vec<&'a str>, V
 }
 
 impl Claim {
-    /// Until when nobody else makes the call, by our own clock.
+    /// Until when no other request makes the call, by our own clock.
     pub fn until(&self) -> Instant {
         self.until
     }
@@ -193,7 +194,7 @@ impl Claim {
         self.id
     }
 
-    /// Keeps the answer for those who repeat the call, unless somebody else has taken the call over.
+    /// Keeps the answer for repetitions of the call, unless another request has taken the call over.
     pub async fn keep(self, db: &Db, answer: &Answer) -> Result<(), Error> {
         let KeyedCall { scope, key, .. } = &*self.call;
         sqlx::query!(
@@ -226,7 +227,7 @@ impl Claim {
     }
 }
 
-/// Forgets up to `batch` keys that are free by now, the oldest first, and returns how many it were.
+/// Removes up to `batch` keys that are free by now, the oldest first. Returns the number removed.
 pub async fn forget(db: &Db, settings: &Idempotency, batch: i64) -> Result<u64, Error> {
     let forgotten = sqlx::query!(
         "delete from idempotency_keys where ctid = any(array(

@@ -46,8 +46,8 @@ pub async fn run(url: &str) -> Result<Vec<String>, MigrationError> {
     Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
 }
 
-/// Sees to it that no event comes before those that are there. A database that was restored into another cluster has
-/// events with transaction numbers that this cluster has not reached; from now on it counts on from the greatest of them.
+/// Makes new events come behind those that are there. A database that was restored into another cluster has events with
+/// transaction numbers that this cluster has not reached; from now on it counts on from the greatest of them.
 async fn go_on_counting(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update event_clock set xact_offset = seen.xact - pg_snapshot_xmin(pg_current_snapshot())::text::bigint + 1

@@ -34,7 +34,7 @@ const IDLE_TRUST: Duration = Duration::from_secs(1);
 /// turned away, and try again only a second later.
 const BACKLOG: u32 = 4096;
 
-/// How often figures that nobody reads are compacted.
+/// How often figures that are not read are compacted.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A service that has its port and its background tasks, and is ready to [`run`](Self::run).

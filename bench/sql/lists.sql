@@ -1,4 +1,4 @@
--- Puts somebody on each list of rooms r:first to r:last, so that no table is empty and the planner knows how they look:
+-- Puts users on each list of rooms r:first to r:last, so that no table is empty and the planner knows how they look:
 -- the last member is an admin, the one before whitelisted, :muted people from the place :muted_from on are muted for a
 -- day, :blocked people from the place :outsiders on are blocked.
 set session_replication_role = replica;

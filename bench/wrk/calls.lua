@@ -39,7 +39,7 @@ local function add_60(room, k)
   return wrk.format("POST", at(room, "/users"), nil, '{"usernames":["' .. table.concat(names, '","') .. '"]}')
 end
 
--- Reads draw by chance: any room, anybody in it.
+-- Reads draw by chance: any room, any member of it.
 local function speak()
   local room = some_room()
   return wrk.format("GET", at(room, "/users/" .. user(room, math.random(0, people - 1)) .. "/speak"))

@@ -79,7 +79,7 @@ pub async fn list(db: &Db) -> Result<Vec<(App, String)>, Error> {
         .collect())
 }
 
-/// Puts other settings in the place of the app's.
+/// Replaces the app's own settings.
 pub async fn set_overrides(db: &Db, app: i32, overrides: Overrides) -> Result<(), Error> {
     sqlx::query!("update apps set settings = $2 where id = $1", app, Json(overrides) as _).execute(db.pool()).await?;
     Ok(())
@@ -92,7 +92,7 @@ pub async fn credentials(db: &Db, app: i32) -> Result<Credentials, Error> {
         .await?)
 }
 
-/// Puts another client secret in the place of the app's. Tokens that were issued before stay good.
+/// Replaces the app's client secret. Tokens that were issued before stay good.
 pub async fn set_client_secret(db: &Db, app: i32, hash: &[u8]) -> Result<(), Error> {
     sqlx::query!("update apps set client_secret_hash = $2 where id = $1", app, hash).execute(db.pool()).await?;
     Ok(())

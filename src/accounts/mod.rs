@@ -1,4 +1,4 @@
-//! Who there is besides rooms: apps, their users, and who may act app-wide.
+//! Apps, their users, and their super admins: all accounts that there are besides rooms.
 
 pub mod apps;
 pub mod super_admins;

@@ -27,7 +27,7 @@ pub struct User {
     pub modified_at: OffsetDateTime,
 }
 
-/// Somebody to be registered.
+/// A user to be registered.
 pub struct Registration {
     /// Legal, and folded to lower case.
     pub username: String,
@@ -124,7 +124,7 @@ pub async fn list(db: &Db, app: i32, after: &str, size: i64) -> Result<Vec<User>
     .await?)
 }
 
-/// Puts another password in the place of a user's, and revokes the user's tokens. `false` if there is no such user.
+/// Replaces a user's password, and revokes the user's tokens. `false` if there is no such user.
 pub async fn set_password(db: &Db, app: i32, name: &Names, password_hash: &str) -> Result<bool, Error> {
     let changed = sqlx::query!(
         "update users set password_hash = $3, token_generation = token_generation + 1,
@@ -183,9 +183,10 @@ pub async fn revoke_tokens(db: &Db, app: i32, name: &Names) -> Result<bool, Erro
     Ok(changed.rows_affected() > 0)
 }
 
-/// Those of `names` who are registered, and held: nobody can delete them until the transaction is over.
+/// Holds those of `names` who are registered, and returns them: no other transaction can delete them until this one is
+/// over.
 ///
-/// `alone`: nobody else can hold them either. That is needed, and paid for, only where something about them is counted.
+/// `alone`: no other can hold them either. That is needed, and paid for, only where something about them is counted.
 pub(crate) async fn hold(
     connection: &mut PgConnection,
     app: i32,
@@ -255,8 +256,8 @@ pub struct JoinedRoom {
     pub name: String,
 }
 
-/// The rooms that a user is in, the latest joined first, the first `skip` left out. Whatever the page, it costs a look at
-/// all of the user's rooms, in an index alone, and at the rooms that are being removed.
+/// The rooms that a user is in, the latest joined first, the first `skip` left out. Every page costs a look at all of
+/// the user's rooms, in an index alone, and at the rooms that are being removed.
 pub async fn joined(db: &Db, app: i32, name: &Names, skip: i64, size: i64) -> Result<Vec<JoinedRoom>, Error> {
     let user = find(db, app, name).await?.ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })?;
     Ok(sqlx::query_as!(

@@ -14,7 +14,7 @@ const MAX_REASON: usize = 512;
 impl Call {
     /// Who is named by `X-Operator`, with the reason in `X-Audit-Reason`, both percent-encoded UTF-8.
     ///
-    /// Without the first it is the client itself. Names that begin with `@` are ours to give.
+    /// Without the first it is the client itself. Names that begin with `@` are the service's own.
     pub fn actor(&self) -> Result<Actor, Error> {
         let headers = self.http().headers();
         let name = text(headers, "X-Operator", MAX_OPERATOR)?;

@@ -29,11 +29,11 @@ const DEFAULT_LIMIT: i64 = 100;
 const EXPORTED_AT_ONCE: i64 = 1000;
 
 pub fn routes(config: &mut ServiceConfig) {
-    // The export before the list, which takes whatever else is asked for.
+    // The export before the list, which takes every other request.
     config.service(idempotent_resource("/audit").route(web::get().guard(wants_ndjson).to(export)).route(web::get().to(list)));
 }
 
-/// By its name: whoever takes anything gets JSON.
+/// Only where it is named: a client that accepts anything gets JSON.
 fn wants_ndjson(request: &GuardContext<'_>) -> bool {
     request.header::<Accept>().is_some_and(|accept| accept.iter().any(|range| range.item.essence_str() == NDJSON))
 }

@@ -71,7 +71,7 @@ async fn block_several(call: Call) -> Result<HttpResponse, Error> {
     block(call, names, options, true).await
 }
 
-/// What a body may ask for beyond the hosted service: `block_duration` in milliseconds (-1 is for ever, and so is none),
+/// What a body may ask for beyond the hosted service: `block_duration` in milliseconds (-1 or nothing is for ever),
 /// and `allow_non_member`, so that users who are not in the room are kept out of it.
 #[derive(Clone, Copy)]
 struct BlockOptions {
@@ -97,7 +97,7 @@ fn options(body: &Body) -> Result<BlockOptions, Error> {
     Ok(BlockOptions { duration_ms, include_non_members, beyond })
 }
 
-/// One result for each name; but if nobody was blocked, the call fails.
+/// One result for each name; but if no user was blocked, the call fails.
 async fn block(call: Call, names: Names, options: BlockOptions, are_several: bool) -> Result<HttpResponse, Error> {
     let BlockOptions { duration_ms, include_non_members, beyond } = options;
     let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members());
@@ -125,7 +125,7 @@ async fn block(call: Call, names: Names, options: BlockOptions, are_several: boo
 
 /// E12 and E13 share their path: a comma in it asks for several users, and is answered with an array.
 ///
-/// One result for each name; but if nobody was on the list, the call fails.
+/// One result for each name; but if no user was on the list, the call fails.
 async fn unblock(call: Call) -> Result<HttpResponse, Error> {
     let are_several = call.names_several_users();
     let names = if are_several { call.users("removeBlacklist: list size more than max limit").await? } else { call.user() };

@@ -19,7 +19,7 @@ impl Body {
         self.0.get(field).filter(|value| !value.is_null())
     }
 
-    /// A text, if it is there. PostgreSQL cannot store NUL, so nobody can send it.
+    /// A text, if it is there. Refuses NUL, which PostgreSQL cannot store.
     pub fn text(&self, field: &str) -> Result<Option<&str>, Error> {
         match self.get(field) {
             None => Ok(None),

@@ -74,7 +74,7 @@ impl FromRequest for Call {
             let token = request.authenticate()?;
             let call = Self { request: request.read_body(&mut payload).await?, token };
             if call.http.method() != Method::GET {
-                // Whether or not the change will be told: who cannot be named changes nothing.
+                // Rejects an invalid `X-Operator` even if the call records no event.
                 call.actor()?;
             }
             Ok(call)
@@ -151,7 +151,7 @@ impl AppRequest {
         !self.body.is_empty()
     }
 
-    /// The body, which must be JSON, whatever its form.
+    /// The body, which must be JSON of any form.
     pub fn json(&self) -> Result<serde_json::Value, Error> {
         Ok(serde_json::from_slice(&self.body)?)
     }
@@ -184,7 +184,7 @@ impl Call {
         Ok(self.user())
     }
 
-    /// Whether the path names users with a comma, be there one or several.
+    /// Whether the path names users with a comma, even if only one.
     pub fn names_several_users(&self) -> bool {
         self.user_segment().contains(',')
     }

@@ -1,7 +1,7 @@
 //! A call that changes a room: submits its operation, and writes the answer.
 //!
-//! A call with an `Idempotency-Key` has its answer written in the transaction that makes the change, so that whoever repeats
-//! it finds both or neither. The operation's outcome is turned into the answer by the same words in either case.
+//! A call with an `Idempotency-Key` has its answer written in the transaction that makes the change, so that a repetition
+//! finds both or neither. The operation's outcome is turned into the answer by the same words in either case.
 
 use std::time::{Duration, Instant};
 

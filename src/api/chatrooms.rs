@@ -265,7 +265,7 @@ struct Deleted {
     id: String,
 }
 
-/// The room is gone for everybody at once; the first of its rows go before the answer.
+/// The room is gone at once; the first of its rows go before the answer.
 async fn delete(call: Call) -> Result<HttpResponse, Error> {
     let (room, state) = (call.room()?, call.state.clone());
     let id = room.id().to_owned();

@@ -29,7 +29,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The longest key.
 const MAX_KEY_BYTES: usize = 255;
 
-/// Sees to it that a change with a key is made once. Other requests pass.
+/// Makes a change with a key once. Other requests pass.
 pub async fn once(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<ServiceResponse, actix_web::Error> {
     let is_change = matches!(*request.method(), Method::POST | Method::PUT | Method::DELETE);
     if !is_change || !request.headers().contains_key(KEY) {
@@ -102,9 +102,9 @@ async fn make_once(
         Err(error) => return ServiceResponse::from_err(error, http),
     };
     let until = claim.until();
-    // Whoever makes the change in a transaction takes the claim along, and keeps the answer there.
+    // A call that makes its change in a transaction takes the claim along, and keeps the answer there.
     http.extensions_mut().insert(claim.clone());
-    // Dropped before anybody else may take it over.
+    // Dropped before another request may take the call over.
     let response = match tokio::time::timeout_at(until, next.call(request)).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => ServiceResponse::from_err(error, http),

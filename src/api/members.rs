@@ -130,7 +130,7 @@ struct Removal {
 
 /// E4 and E5 share their path: a comma in it asks for several users, and is answered with an array.
 ///
-/// One result for each name; but if nobody was removed, the call fails.
+/// One result for each name; but if no user was removed, the call fails.
 async fn remove(call: Call) -> Result<HttpResponse, Error> {
     let are_several = call.names_several_users();
     let names = if are_several { call.users("kickMember: kickMembers number more than maxSize").await? } else { call.user() };

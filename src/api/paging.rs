@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 pub struct Params(Vec<(String, Vec<String>)>);
 
 impl Params {
-    /// Reads a query string; there is none that cannot be read.
+    /// Reads a query string. Every text is one.
     pub fn parse(query: &str) -> Self {
         let mut params: Vec<(String, Vec<String>)> = Vec::new();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {

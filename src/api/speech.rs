@@ -20,7 +20,7 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 /// `layer` is the rule that decides; `until` the end of the mute or the block, in Unix milliseconds, if that decides, and
-/// `reason` why it was laid on, if somebody has said.
+/// `reason` why it was laid on, if its actor has said.
 #[derive(Serialize)]
 struct Speech {
     user: String,

@@ -100,7 +100,7 @@ async fn token_on_the_word_of_the_app(request: &AppRequest, body: &Body) -> Resu
     }
     let registration = Registration { username: name.given()[0].clone(), password_hash: None, nickname: None };
     users::register(db, app, &[registration]).await?;
-    // Registered here, or by somebody else in this very moment; missing only while a former user of that name goes.
+    // Registered here, or by another call at this moment; missing only while a former user of that name is being deleted.
     let account = users::account(db, app, &name).await?.ok_or(Error::GrantUserBusy)?;
     user_token(request, account, life)
 }
@@ -145,7 +145,7 @@ async fn introspect(call: Call) -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(answer))
 }
 
-/// A text that must be there, in the words of this path where it is not.
+/// A text that must be there; if it is not, the call is refused in the words of this path.
 fn text<'b>(body: &'b Body, field: &str, refusal: &str) -> Result<&'b str, Error> {
     match body.text(field) {
         Ok(Some(text)) if !text.is_empty() => Ok(text),

@@ -211,7 +211,7 @@ async fn list(call: Call) -> Result<UserReply<Entity>, Error> {
     Ok(call.user_reply(entities(users)).read().cursor(cursor))
 }
 
-/// U6: deletes as many users as U4 would list, and answers who they were.
+/// U6: deletes the users that U4 would list, and answers with them.
 async fn delete_several(call: Call) -> Result<UserReply<Entity>, Error> {
     let (users, cursor) = page(&call).await?;
     let names = Names::new(users.into_iter().map(|user| user.username));
@@ -254,7 +254,7 @@ async fn set_password(call: Call) -> Result<HttpResponse, Error> {
     if password.chars().count() > MAX_PASSWORD {
         return Err(refuse("PASSWORD_TOO_LONG"));
     }
-    // Hashing is dear: not for somebody who does not exist.
+    // Hashing is expensive: not for a user who does not exist.
     users::find(&call.state.db, call.app.id, &call.user()).await?.ok_or(Error::EntityNotFound)?;
     let hash = call.state.passwords.hash(password).await?;
     if !users::set_password(&call.state.db, call.app.id, &call.user(), &hash).await? {
@@ -290,7 +290,7 @@ async fn disconnect(call: Call) -> Result<Reply<Disconnected>, Error> {
     Ok(call.reply(Disconnected { result: true }))
 }
 
-/// Nobody is connected to a service that carries no messages.
+/// No user is connected to a service that carries no messages.
 const OFFLINE: &str = "offline";
 
 /// U10.
@@ -302,7 +302,7 @@ async fn status(call: Call) -> Result<Reply<BTreeMap<String, &'static str>>, Err
 /// The most users in one question for their status.
 const MAX_STATUS: usize = 100;
 
-/// U11: `POST /users/batch/status`. Whoever is unknown is offline, too.
+/// U11: `POST /users/batch/status`. Unknown users are offline, too.
 async fn status_of_several(call: Call) -> Result<Reply<Vec<BTreeMap<String, &'static str>>>, Error> {
     if call.user_segment() != "batch" {
         return Err(Error::NoSuchCall { status: 405 });

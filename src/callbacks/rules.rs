@@ -86,7 +86,7 @@ pub fn is_secret(text: &str) -> bool {
     (1..=MAX_SECRET).contains(&text.chars().count())
 }
 
-/// Makes a rule, and returns when that was. The app's row is locked first: nobody makes a fifth rule beside the fourth.
+/// Makes a rule, and returns when that was. Locks the app's row first, so that no other call makes a fifth rule meanwhile.
 pub async fn create(db: &Db, app: i32, rule: &NewRule<'_>) -> Result<OffsetDateTime, Error> {
     let mut transaction = db.begin().await?;
     let done = async {
@@ -158,7 +158,7 @@ pub async fn target(db: &Db, app: i32, id: Uuid) -> Result<Target, Error> {
     .ok_or_else(|| not_found(id))
 }
 
-/// Changes a rule. What waits after failures is tried at once: whoever changes a rule may have mended it.
+/// Changes a rule. What waits after failures is tried at once: the change may have mended the rule.
 pub async fn update(db: &Db, app: i32, id: Uuid, wanted: &Changes<'_>) -> Result<(), Error> {
     let changed = sqlx::query!(
         "update callback_rules
@@ -176,7 +176,7 @@ pub async fn update(db: &Db, app: i32, id: Uuid, wanted: &Changes<'_>) -> Result
     if changed.rows_affected() == 0 {
         return Err(not_found(id));
     }
-    // Whoever is just sending to where it went before loses the claim: that attempt says nothing about the rule any more.
+    // An attempt under way to the former target loses its claim: it says nothing about the rule any more.
     let is_elsewhere = wanted.url.is_some() || wanted.sealed.is_some();
     sqlx::query!(
         "with waiting as (
@@ -212,7 +212,7 @@ pub async fn secrets(db: &Db, after: Uuid, size: i64) -> Result<Vec<(Uuid, Vec<u
     Ok(rows.into_iter().map(|row| (row.id, row.secret)).collect())
 }
 
-/// Puts the same secret, sealed anew, in the place of `old`, unless it is another by now.
+/// Replaces a sealed secret by the same one sealed anew, unless it is another by now.
 pub async fn reseal(db: &Db, id: Uuid, old: &[u8], new: &[u8]) -> Result<(), Error> {
     sqlx::query!("update callback_rules set secret = $3 where id = $1 and secret = $2", id, old, new).execute(db.pool()).await?;
     Ok(())

@@ -37,7 +37,7 @@ pub struct Targets {
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendError {
-    /// The URL, or what its name means, is none that may be sent to.
+    /// Nothing may be sent to the URL, or to the address that its name means.
     Forbidden,
     /// It took longer than `callbacks.timeout_ms`.
     TimedOut,

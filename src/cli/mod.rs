@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
     let command = Cli::parse().command;
     let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from).and_then(|runtime| {
         let outcome = runtime.block_on(run(command));
-        // What is still under way has had its time: nothing that waits for a dead database holds up the exit.
+        // Does not wait for what is still under way: a task that waits for a dead database must not hold up the exit.
         runtime.shutdown_background();
         outcome
     });

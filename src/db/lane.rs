@@ -2,8 +2,8 @@
 //!
 //! sqlx's pool asks the server for a sign of life whenever a connection comes back, and hands it to any thread next,
 //! though its events go to the thread that has opened it. For a small statement that is most of the cost. So a lane keeps
-//! what has come back unharmed, and each thread of the service has one of its own; whatever went wrong, or was given up
-//! in the middle, goes back to sqlx's pool, which sees to it.
+//! what has come back unharmed, and each thread of the service has one of its own; a connection on which something
+//! failed, or was given up in the middle, goes back to sqlx's pool, which tests or closes it.
 
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
@@ -47,7 +47,7 @@ impl Kept {
 }
 
 impl Lane {
-    /// A lane over a pool that nobody else uses.
+    /// A lane over a pool that nothing else uses.
     pub fn new(pool: PgPool) -> Self {
         let mut lane = Self::shared(pool);
         lane.kept = Some(Mutex::default());
@@ -77,7 +77,7 @@ impl Lane {
         Ok(self.lend(Kept { connection, taken_at: now, used_at: now }, permit))
     }
 
-    /// The same if nobody has to wait for anything.
+    /// The same if a connection is free at once.
     fn lease_at_once(self: &Arc<Self>) -> Option<Lease> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
         let mut free = self.kept.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);

@@ -20,7 +20,7 @@ use crate::names::{Order, is_room_id, is_username};
 const WINDOW: i64 = 10_000;
 
 /// How many names the events of a page may be about, together: the page ends with the event that reaches it. An event may
-/// be about a thousand, so that a thousand events could be larger than anybody wants to hold.
+/// be about a thousand, so that a thousand events could be too large to hold.
 const MOST_NAMES: i64 = 10_000;
 
 /// How long an export waits for transactions that were running when it began, and how often it looks.
@@ -142,7 +142,7 @@ impl Way {
     /// entry of a full window comes in any case: it tells that more may follow, and where.
     ///
     /// The limits stand where they do so that there is only one way to do it: walk the index, and look up each event by
-    /// its key. Whatever the planner believes of the filter, it cannot begin with it.
+    /// its key. The planner cannot begin with the filter, whatever it expects of it.
     fn statement(&self, order: Order) -> String {
         let Self { entries, within, .. } = self;
         let order = match order {
@@ -180,7 +180,7 @@ impl Way {
 struct Found {
     cursor: EventCursor,
     event: Option<Event>,
-    /// Whether the page ends here, whatever follows: with the window, or because it is about enough names.
+    /// Whether the page ends here, even if more follows: with the window, or because it is about enough names.
     ends_page: bool,
 }
 

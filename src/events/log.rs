@@ -25,7 +25,7 @@ pub struct Actor {
     pub reason: Option<String>,
 }
 
-/// A client of the app that says nothing about whom it acts for; so does the hosted service call it.
+/// A client of the app that says nothing about whom it acts for, in the word of the hosted service.
 pub const CLIENT: &str = "@ppAdmin";
 
 /// The service itself: what ends by itself.
@@ -173,7 +173,7 @@ impl NewEvent {
     /// The most users that an event of the service itself is about; an event of a call is about no more than it may name.
     pub(crate) const MOST_USERS: usize = 1000;
 
-    /// An event of that kind, about nobody yet.
+    /// An event of that kind, about no user yet.
     pub(crate) fn new(kind: Kind, actor: &Actor) -> Self {
         Self { n: 0, kind, users: Vec::new(), before: None, after: None, actor: actor.clone(), member_count: None }
     }

@@ -75,7 +75,7 @@ pub async fn prune(db: &Db, app: i32, after: &EventCursor, period: RetentionPeri
         let next = looked.last().map(Old::cursor);
         looked.retain(|old| old.goes);
         delete(&mut transaction, app, &looked).await?;
-        // Last, since whatever happens to the app as a whole waits for this row.
+        // Last, since each change of the app as a whole waits for this row.
         if let Some(greatest) = looked.iter().max_by_key(|old| (old.xact, &old.chatroom, old.n)) {
             raise(&mut transaction, app, greatest).await?;
         }
@@ -218,7 +218,7 @@ async fn raise(connection: &mut PgConnection, app: i32, greatest: &Old) -> Resul
     Ok(())
 }
 
-/// Forgets up to `batch` deliveries that ended more than so many days ago, and returns how many it were.
+/// Removes up to `batch` deliveries that ended more than `days` days ago. Returns the number removed.
 pub async fn forget_deliveries(db: &Db, days: i32, batch: i64) -> Result<u64, Error> {
     let forgotten = sqlx::query!(
         "delete from deliveries where id = any(array(

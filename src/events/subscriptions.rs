@@ -1,9 +1,9 @@
-//! Follows the feeds that somebody has open, and passes on what happens there.
+//! Follows the feeds that clients have open, and passes on what happens there.
 //!
-//! One task looks for news for all streams of this process together: at once when this process has changed something,
-//! else every so often, since other processes change things, too. Nobody polls for a single stream, and nobody who
-//! changes a room waits for a reader: a stream that is too far behind is closed, and its client comes back with the
-//! place that it has reached.
+//! One task looks for new events for all streams of this process together: at once when this process has changed
+//! something, else every so often, since other processes change things, too. No single stream polls, and no change of a
+//! room waits for a reader: a stream that is too far behind is closed, and its client comes back with the position that it
+//! has reached.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,8 +62,8 @@ impl Following {
         }
     }
 
-    /// Follows a feed from `last` on, a place at which it has been by now. Whoever then reads the feed up to its end, and
-    /// goes on with what the subscription brings, misses nothing: what that reading does not see comes later.
+    /// Follows a feed from `last` on, a position that it has reached by now. A caller that then reads the feed up to its end,
+    /// and goes on with what the subscription brings, misses nothing: what that reading does not see comes later.
     pub fn subscribe(&self, scope: Scope, last: Position) -> Result<Subscription, Error> {
         let permit = self.streams.clone().try_acquire_owned().map_err(|error| Error::Unavailable(error.into()))?;
         let (reader, events) = mpsc::channel(self.buffer);
@@ -74,7 +74,7 @@ impl Following {
         Ok(Subscription { events, _permit: permit })
     }
 
-    /// Looks for news until told to stop.
+    /// Looks for new events until told to stop.
     pub async fn run(&self, db: Db, settings: Events, stop: CancellationToken) {
         let mut changes = db.watch_events();
         let mut failing = false;

@@ -1,4 +1,4 @@
-//! The admins of a room: members whom the owner has made so. The owner is none of them.
+//! The admins of a room: members who were promoted. The owner is not among them.
 
 use super::changes::Change;
 use super::operation::{Decision, Operation};

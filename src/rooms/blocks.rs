@@ -1,4 +1,4 @@
-//! The block list of a room: who was thrown out and may not come back until unblocked, or until the block ends.
+//! The block list of a room: users who were removed and may not come back until they are unblocked, or the block ends.
 
 use time::OffsetDateTime;
 
@@ -68,7 +68,7 @@ impl Operation for Block {
     }
 }
 
-/// Takes users off the block list. Told by index: who was on it. None of them is a member again by that.
+/// Takes users off the block list. Returns by index whether the user was on it. None of them becomes a member again.
 pub struct Unblock {
     /// Who may come back.
     pub names: Names,

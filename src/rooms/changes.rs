@@ -43,13 +43,13 @@ pub enum Change {
     SetDescription(String),
     /// The room keeps this for its creator.
     SetCustom(String),
-    /// The room says this to everybody who comes in.
+    /// The room says this to each user who comes in.
     SetAnnouncement(String),
     /// An attribute has this text now.
     SetAttribute(String, Attribute),
     /// An attribute is gone.
     RemoveAttribute(String),
-    /// The room is gone for everybody.
+    /// The room is deleted.
     Delete(Actor),
     /// This has happened.
     Record(NewEvent),

@@ -17,7 +17,7 @@ pub struct Update {
     pub name: Option<String>,
     /// What it is about.
     pub description: Option<String>,
-    /// Whatever its creator keeps with it.
+    /// A text that its creator keeps with it.
     pub custom: Option<String>,
     /// How many members there may be, the owner counted.
     pub maxusers: Option<i32>,
@@ -120,7 +120,7 @@ impl Operation for SetMuteAll {
     }
 }
 
-/// Puts another text in the place of the announcement, which everybody reads who comes in.
+/// Replaces the announcement, which users read when they come in.
 pub struct SetAnnouncement {
     /// The text; empty: there is none.
     pub text: String,
@@ -144,7 +144,7 @@ impl Operation for SetAnnouncement {
     }
 }
 
-/// Deletes the room: it is gone for everybody from the commit on. Its last events come when its rows go.
+/// Deletes the room: it is gone from the commit on. Its last events come when its rows go.
 pub struct Delete;
 
 impl Operation for Delete {

@@ -1,4 +1,4 @@
-//! The members of a room: the owner, the admins, everyone who may be there.
+//! The members of a room: the owner, the admins, and all others in it.
 
 use super::changes::Change;
 use super::operation::{Decision, Operation};
@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::events::log::{Kind, NewEvent};
 use crate::names::Names;
 
-/// Adds users to a room: all of them, or nobody and the first reason why not, walking through the names in order.
+/// Adds all of the users to a room, or none of them: then it fails with the first reason in the order of the names.
 ///
 /// A user who is in already needs no seat.
 pub struct Add {
@@ -75,7 +75,7 @@ impl Operation for Add {
 
 /// Removes users from a room, one by one; fails as a whole if one of them is not registered.
 ///
-/// The standing as admin and on the whitelist goes along. A mute stays.
+/// A user who leaves loses the standing as admin and on the whitelist, and keeps a mute.
 pub struct Remove {
     /// Who is to leave.
     pub names: Names,
@@ -137,7 +137,7 @@ pub(super) struct Leaver {
     pub whitelisted: bool,
 }
 
-/// Tells of an event who has left, and what they have lost: the names of the lists on which they were.
+/// Adds to an event the users who have left, and the lists that each was on and has lost.
 pub(super) fn leaving(event: NewEvent, leavers: Vec<Leaver>) -> NewEvent {
     let lost = |leaver: &Leaver| {
         let lists = [("admin", leaver.admin), ("whitelist", leaver.whitelisted)];

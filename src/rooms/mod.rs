@@ -4,8 +4,8 @@
 //! the room's lock, and written as what is different afterwards. The [`writer`] does that for many at once. What is read is
 //! in [`read`].
 //!
-//! Locks are taken in one order everywhere: apps, then rooms by key, then users by name. Nobody who holds a user's row
-//! asks for a room's. The queues of callbacks come after the rooms, and after a queue only its rule.
+//! Locks are taken in one order everywhere: apps, then rooms by key, then users by name. A transaction that holds a user's row
+//! never asks for a room's. The queues of callbacks come after the rooms, and after a queue only its rule.
 
 pub mod changes;
 pub mod operation;

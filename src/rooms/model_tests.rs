@@ -2,7 +2,7 @@
 //!
 //! A [`World`] stands for the database. As the store does, it loads for each batch what the operations ask for and nothing
 //! else, and keeps what is different afterwards; so an operation that looks at less than it needs is found, too. After each
-//! batch all invariants must hold, and whoever reads only the events must come to the same lists, in the same order.
+//! batch all invariants must hold, and a reader of only the events must come to the same lists, in the same order.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,7 +22,7 @@ const APP: i32 = 1;
 const ROOMS: [&str; 3] = ["1", "2", "3"];
 /// All registered but the last two: one was deleted, one never was.
 const USERS: [&str; 9] = ["u0", "u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"];
-const NOBODY: &str = "no user";
+const NO_USER: &str = "no user";
 const KEYS: [&str; 3] = ["color", "size", "mood"];
 
 /// Numbers that look random and are the same in every run.
@@ -41,13 +41,13 @@ impl Dice {
     }
 
     fn one(&mut self) -> Names {
-        let name = if self.roll(40) == 0 { NOBODY } else { self.pick(&USERS) };
+        let name = if self.roll(40) == 0 { NO_USER } else { self.pick(&USERS) };
         Names::new([name])
     }
 
     fn some(&mut self) -> Names {
         let count = 1 + self.roll(3);
-        Names::new((0..count).map(|_| if self.roll(60) == 0 { NOBODY } else { self.pick(&USERS) }).collect::<Vec<_>>())
+        Names::new((0..count).map(|_| if self.roll(60) == 0 { NO_USER } else { self.pick(&USERS) }).collect::<Vec<_>>())
     }
 
     fn text(&mut self) -> String {
@@ -234,8 +234,8 @@ impl World {
                 }
             }
             for (name, facts) in &needs.users {
-                let (has, nobody) = (|fact| facts.contains(fact), UserInRoom::default());
-                let known = all.people.get(name).unwrap_or(&nobody);
+                let (has, on_no_list) = (|fact| facts.contains(fact), UserInRoom::default());
+                let known = all.people.get(name).unwrap_or(&on_no_list);
                 let user = people.entry(name.clone()).or_default();
                 user.loaded = *facts;
                 user.member = known.member.filter(|_| has(Facts::MEMBER));
@@ -300,10 +300,10 @@ impl World {
             let then = &before.rooms[&key];
             let all = self.rooms.get_mut(&key).expect("known");
             for (name, user) in now.people {
-                let nobody = UserInRoom::default();
-                let former = then.people.get(&name).unwrap_or(&nobody);
+                let on_no_list = UserInRoom::default();
+                let former = then.people.get(&name).unwrap_or(&on_no_list);
                 let Some(row) = all.people.get_mut(&name) else {
-                    assert_eq!(former, &user, "nobody knows {name}");
+                    assert_eq!(former, &user, "{name} is not in the database");
                     continue;
                 };
                 if former.member != user.member {
@@ -401,7 +401,7 @@ impl World {
                 assert!(is_member || (user.admin.is_none() && user.whitelist.is_none()), "{name} has a standing outside");
                 assert!(!is_member || user.block.is_none(), "{name} is a blocked member");
                 for row in [&user.block, &user.mute].into_iter().flatten() {
-                    assert!(counters.next_end <= row.ends_at, "nobody would see the end of {name}");
+                    assert!(counters.next_end <= row.ends_at, "the end of {name} would not be seen");
                     assert!(row.ends_at > room.now, "{name} has ended, and was not taken along");
                 }
             }

@@ -48,8 +48,7 @@ impl Operation for Mute {
     }
 }
 
-/// Lifts mutes. Told by index: whether the user may be spoken of as not muted now, which is so for everybody who is
-/// registered or was muted.
+/// Lifts mutes. Returns by index whether the user is unmuted now: `true` for each user who is registered or was muted.
 pub struct Unmute {
     /// Who may speak again.
     pub names: Names,

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::events::log::Actor;
 use crate::names::RoomKey;
 
-/// A change of one room that somebody asks for.
+/// A change of one room.
 ///
 /// It sees the room as it is under the room's lock, and names what is to be another. No SQL, no clock, no waiting: so the
 /// same rule decides for one call and for many at once.

@@ -1,7 +1,7 @@
 //! How rooms go.
 //!
-//! A deleted room is gone for everybody at once: its row is marked, and every statement asks for the mark. Its members
-//! go afterwards, batch by batch, so that a room of a million does not hold up anything; its last events tell of them.
+//! A deleted room is gone at once: its row is marked, and every statement looks at the mark. Its members go afterwards,
+//! batch by batch, so that a room of a million does not hold up anything; its last events tell of them.
 
 use super::store::purge;
 use crate::db::Db;

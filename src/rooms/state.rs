@@ -18,7 +18,7 @@ pub struct Facts(pub i16);
 impl Facts {
     /// Whether the user is registered.
     pub const REGISTERED: Self = Self(1);
-    /// The same, and nobody can delete the user before the change is committed.
+    /// The same, and no other transaction can delete the user before the change is committed.
     pub const HELD: Self = Self(2);
     /// Whether the user is in the room.
     pub const MEMBER: Self = Self(4);

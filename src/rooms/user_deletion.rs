@@ -1,7 +1,7 @@
 //! How users leave an app.
 //!
-//! Deleting a user marks the row first: from then on nobody can add the user anywhere. Then room by room forgets the
-//! user, each under its own lock, and last the row goes and with it the claim on the name.
+//! Deleting a user marks the row first: from then on no change can add the user anywhere. Then room by room forgets the
+//! user, each under its own lock, and last the row goes and frees the name.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Gone {
 pub struct Effort {
     /// How many rooms may forget, in all.
     pub rooms: usize,
-    /// When to stop, if ever, also in the middle of waiting for a room that somebody else is changing.
+    /// When to stop, if ever, also while waiting for a room that another transaction holds.
     pub until: Option<Instant>,
 }
 

@@ -6,7 +6,7 @@ use super::state::{Facts, Needs, RoomView};
 use crate::events::log::Kind;
 use crate::names::Names;
 
-/// Puts members on the list. Told by index: who is a member, and so on the list from now on.
+/// Puts members on the list. Returns by index whether the user is a member, and so on the list now.
 pub struct Add {
     /// Who is to be on it.
     pub names: Names,
@@ -32,7 +32,7 @@ impl Operation for Add {
     }
 }
 
-/// Takes members off the list. Told by index: who is a member, and so not on the list from now on.
+/// Takes members off the list. Returns by index whether the user is a member, and so off the list now.
 pub struct Remove {
     /// Who is to be off it.
     pub names: Names,

@@ -2,7 +2,7 @@
 //!
 //! Calls are put in a queue, room by room. A lane takes what waits, for any rooms, and makes one transaction of it: lock the
 //! rooms, load what the operations need, decide one after the other in memory, write what is different in the end, commit,
-//! and only then answer. Nobody waits for a batch to fill: it fills while the one before is under way.
+//! and only then answer. A batch is not waited for to fill: it fills while the one before is under way.
 //!
 //! A room that another transaction holds is waited for aside, so that it delays no other room. A caller who has gone away
 //! before the change is taken has it not made; one who goes away later has it made. If a batch fails before its commit, each
@@ -120,7 +120,7 @@ impl Shared {
         });
     }
 
-    /// Sees to a room that another transaction holds, while the lane goes on. The room is nobody else's meanwhile.
+    /// Waits for a room that another transaction holds, while the lane goes on. No other lane takes the room meanwhile.
     fn set_aside(self: &Arc<Self>, room: RoomKey, jobs: Vec<Box<dyn Job>>) {
         let shared = self.clone();
         let permit = self.waits.clone().try_acquire_owned().ok();

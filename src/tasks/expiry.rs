@@ -1,7 +1,7 @@
-//! The background task that sees to it that mutes and blocks which have ended are told, also in rooms that nobody changes.
+//! The background task that ends mutes and blocks in time, also in rooms that no call changes, so that their ends are told.
 //!
 //! What has ended is over in every read, told or not. The task finds rooms in which something has ended, each once, and asks
-//! the writer to end it there, as any other change. Rooms that are held elsewhere keep nobody waiting: the task looks for
+//! the writer to end it there, as any other change. The task does not wait for rooms that are held elsewhere: it looks for
 //! others meanwhile. Any number of instances may do so at once, without a leader; what one has ended, the other does not find.
 
 use std::collections::HashSet;
@@ -75,7 +75,7 @@ pub async fn pass(writer: &Writer, batch: u32, stop: &CancellationToken) -> Resu
             all += (ended.mutes + ended.blocks) as u64;
         }
         if ended_now == 0 {
-            // All of it is in the hands of other instances.
+            // Other instances end the rest.
             return Ok(all);
         }
     }
@@ -124,7 +124,7 @@ async fn end(writer: &Writer, room: RoomKey, batch: u32) -> (RoomKey, Result<Don
     (room, done)
 }
 
-/// Tells what came of a room. Whether there may be more in it.
+/// Reports what came of a room. Returns whether there may be more in it.
 fn report(done: Result<Done, Error>) -> bool {
     match done {
         Ok(Done { ended, has_more, .. }) => {

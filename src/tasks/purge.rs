@@ -1,7 +1,7 @@
 //! The background task that takes away what was deleted: the rows of deleted rooms, and deleted users' traces in rooms.
 //!
-//! Housekeeping only: what is deleted is gone for everybody from the moment its deletion was answered. The task works
-//! in bounded batches, on any number of instances at once, and may be late or dead without harm.
+//! Housekeeping only: what is deleted is gone from every answer once its deletion is answered. The task works in
+//! bounded batches, on any number of instances at once, and may be late or dead without harm.
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,9 +31,9 @@ pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
     }
 }
 
-/// Removes everything that was deleted, and returns how many rows and standings it were. Stops between two batches.
+/// Removes everything that was deleted. Returns the number of rows and standings removed. Stops between two batches.
 ///
-/// One room or user that fails does not keep the others from their turn; the first failure is returned at the end.
+/// Goes on with the others when one room or user fails, and returns the first failure at the end.
 pub async fn pass(writer: &Writer, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
     let (db, mut removed) = (writer.db(), 0);
     loop {
@@ -70,7 +70,7 @@ pub async fn pass(writer: &Writer, batch: u32, stop: &CancellationToken) -> Resu
         if let Some(error) = failure {
             return Err(error);
         }
-        // Less than was looked for: nothing is left. Nothing done: all of it is in the hands of other instances.
+        // A short page: nothing is left. Nothing removed: other instances remove the rest.
         let found = i64::try_from(rooms.len().max(users.len())).unwrap_or(i64::MAX);
         if found < FOUND_AT_ONCE || removed == before {
             return Ok(removed);

@@ -61,7 +61,7 @@ pub async fn run(db: Db, settings: Settings, stop: CancellationToken) {
     }
 }
 
-/// Removes what is too old. Stops between two batches. One kind that fails does not keep the others from their turn.
+/// Removes what is too old. Stops between two batches. Goes on with the other kinds when one fails.
 pub async fn pass(db: &Db, settings: &Settings, unfinished: &mut Unfinished, stop: &CancellationToken) -> Result<Removed, Error> {
     let batch = settings.purge.batch.into();
     let period = RetentionPeriod { keep: days(settings.events.keep_days), keep_undelivered: days(settings.callbacks.keep_days) };

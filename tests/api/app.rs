@@ -261,7 +261,7 @@ impl TestApp {
         self.room(owner, members).await
     }
 
-    /// Everybody in a room, the owner first.
+    /// All members of a room, the owner first.
     pub async fn members(&self, room: &str) -> Vec<String> {
         let answer = self.get(&format!("/chatrooms/{room}/users")).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -271,7 +271,7 @@ impl TestApp {
         answer.json()["data"].as_array().expect("a list").iter().map(name).collect()
     }
 
-    /// Locks a room from a session of its own: nobody else changes it until that is over.
+    /// Locks a room from a session of its own: no other session changes it until that is over.
     pub async fn lock_room(&self, room: &str) -> Transaction<'static, Postgres> {
         let mut locked = self.db.begin().await.expect("a transaction");
         sqlx::query("select from room_counters where app = $1 and chatroom = $2 for update")
@@ -340,7 +340,7 @@ impl TestApp {
         self.assert_told().await;
     }
 
-    /// Fails unless whoever reads only the events of the rooms comes to the same lists. Rooms that a test has made behind
+    /// Fails unless a reader of only the events of the rooms comes to the same lists. Rooms that a test has made behind
     /// the service's back were never told, and are left out.
     async fn assert_told(&self) {
         let wrong: Vec<String> = sqlx::query_scalar(
@@ -541,7 +541,7 @@ pub fn token(app: &App) -> String {
     Keys::new(&[SECRET]).issue(app.uuid, &Subject::Client("test"), Life::Seconds(3600)).expect("a token").text
 }
 
-/// Everybody in a room of that many, as `plant_rooms` takes them: `user1` and on.
+/// All members of a room of that many, as `plant_rooms` takes them: `user1` and on.
 pub fn crowd(count: i64) -> Vec<(i64, String)> {
     (1..=count).map(|n| (n, format!("user{n}"))).collect()
 }

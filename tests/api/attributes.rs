@@ -130,7 +130,7 @@ async fn ten_attributes_a_call_and_a_hundred_a_room_are_the_most() {
     }
     put(&app, &room, "ann", json!({"metaData": pairs(90, 8)})).await;
     let last = put(&app, &room, "ann", json!({"metaData": pairs(97, 4)})).await.json();
-    assert_eq!(last["data"]["successKeys"], json!(["k097", "k098", "k099"]), "one that is there already needs no place");
+    assert_eq!(last["data"]["successKeys"], json!(["k097", "k098", "k099"]), "one that is there already counts once");
     assert_eq!(last["data"]["errorKeys"], json!({"k100": "size of metadata for this single chatroom exceeds the limit 100"}));
     assert_eq!(all(&app, &room).await.as_object().map(Map::len), Some(100));
 }
@@ -163,7 +163,7 @@ async fn each_key_that_cannot_be_deleted_is_told_why_under_its_own_name() {
 }
 
 #[tokio::test]
-async fn what_outlives_its_setter_belongs_to_nobody_once_the_account_is_gone() {
+async fn what_outlives_its_setter_belongs_to_no_user_once_the_account_is_gone() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
     put(&app, &room, "bob", json!({"metaData": {"k": "v"}, "autoDelete": "NO_DELETE"})).await;

@@ -290,7 +290,7 @@ async fn a_search_that_finds_little_goes_on_behind_a_short_page() {
 }
 
 #[tokio::test]
-async fn a_page_is_about_no_more_names_than_anybody_wants_to_hold() {
+async fn a_page_is_about_a_bounded_number_of_names() {
     let app = TestApp::new().await;
     // Thirty events about a thousand users each, and a small one behind every tenth.
     write(

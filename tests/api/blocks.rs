@@ -36,7 +36,7 @@ async fn blocking_several_tells_each_ones_fate() {
 }
 
 #[tokio::test]
-async fn nobody_but_members_can_be_blocked_and_never_the_owner() {
+async fn only_members_can_be_blocked_and_never_the_owner() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
     app.users(&["cid"]).await;
@@ -148,7 +148,7 @@ async fn a_block_may_end_by_itself_and_its_end_is_an_event() {
 }
 
 #[tokio::test]
-async fn an_ended_block_is_none_in_any_read_or_change_though_nobody_has_swept_it() {
+async fn an_ended_block_is_none_in_any_read_or_change_before_the_task_has_ended_it() {
     let url = new_database().await;
     migrations::run(&url).await.expect("migrated");
     let mut settings = settings(&url);
@@ -185,7 +185,7 @@ async fn an_ended_block_is_none_in_any_read_or_change_though_nobody_has_swept_it
 }
 
 #[tokio::test]
-async fn somebody_who_is_not_in_the_room_is_blocked_only_if_that_is_asked_for() {
+async fn a_user_who_is_not_in_the_room_is_blocked_only_if_that_is_asked_for() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
     app.users(&["cid", "dan"]).await;
@@ -197,7 +197,7 @@ async fn somebody_who_is_not_in_the_room_is_blocked_only_if_that_is_asked_for() 
     app.post(&format!("/chatrooms/{room}/users/cid"))
         .await
         .fails_forbidden(403, &format!("can not join this group, reason:user cid is in the blacklist of group {room}"));
-    // Nobody is there to be blocked who is not registered, and a door stays shut that was not asked for.
+    // A user who is not registered cannot be blocked, nor can a non-member where that was not asked for.
     send(&format!("{blocks}/nobody"), json!({"allow_non_member": true}))
         .await
         .fails_forbidden(400, "users [nobody] are not members of this group!");

@@ -1,4 +1,4 @@
-//! Everything goes wrong at once: instances are killed and started again under load, and whoever receives their callbacks
+//! Everything goes wrong at once: instances are killed and started again under load, and the receivers of their callbacks
 //! fails, hangs and dies. Nothing may be lost, nothing may come out of order, and no end may be told twice.
 
 use std::collections::{HashMap, HashSet};
@@ -24,7 +24,7 @@ const TROUBLE: Duration = Duration::from_secs(10);
 const INSTANCES: usize = 3;
 const ROOMS: usize = 6;
 
-/// A number below `end` that nobody can foresee.
+/// A number below `end` that cannot be foreseen.
 fn chance(end: u64) -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     RandomState::new().hash_one(COUNT.fetch_add(1, Ordering::Relaxed)) % end

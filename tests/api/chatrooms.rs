@@ -120,7 +120,7 @@ async fn a_creator_may_choose_the_id_of_a_room_once() {
 }
 
 #[tokio::test]
-async fn a_generated_id_goes_round_one_that_somebody_chose() {
+async fn a_generated_id_goes_round_one_that_a_creator_chose() {
     let app = TestApp::new().await;
     app.users(&["ann"]).await;
     // Other tests take numbers meanwhile: choose some ahead of the next ones.

@@ -178,7 +178,7 @@ fn a_secret_that_looks_like_a_number_stays_a_text() {
 }
 
 #[test]
-fn health_fails_where_nobody_serves() {
+fn health_fails_where_no_service_runs() {
     let output = roomward("postgres://nobody@127.0.0.1:1/none", &["health"], &[("ROOMWARD__SERVER__PORT", "1")]);
     assert!(!output.status.success());
 }

@@ -172,7 +172,7 @@ async fn the_call_of_a_client_that_has_hung_up_is_not_made() {
     app.users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     app.users(&["dan"]).await;
     let busy = app.lock_room(&room).await;
-    // Some of them wait for the lock, some for their turn, and all hang up.
+    // Some of them wait for the lock, some in the queue, and all hang up.
     let mut calls = JoinSet::new();
     for name in names {
         let call = app.request(Method::POST, &format!("/chatrooms/{room}/users/{name}")).send();
@@ -184,7 +184,7 @@ async fn the_call_of_a_client_that_has_hung_up_is_not_made() {
     // Time for the last of them to be noticed.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     busy.rollback().await.expect("unlocked");
-    // Whoever came first goes first: they would all be in by now.
+    // The first to come goes first: they would all be in by now.
     assert_eq!(app.post(&format!("/chatrooms/{room}/users/dan")).await.status, 200);
     assert_eq!(app.members(&room).await, ["ann", "dan"]);
     app.assert_invariants().await;
@@ -362,7 +362,7 @@ async fn the_hundredth_admin_loses_however_many_are_promoted_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_at_once_in_a_few_rooms_breaks_no_rule_and_deadlocks_nobody() {
+async fn everything_at_once_in_a_few_rooms_breaks_no_rule_and_deadlocks_no_call() {
     let (_other, apps) = two_instances().await;
     let names = numbered("user", 6);
     apps[0].users(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -439,7 +439,7 @@ async fn everything_at_once_in_a_few_rooms_breaks_no_rule_and_deadlocks_nobody()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_room_that_everybody_waits_for_does_not_hold_up_the_others() {
+async fn a_room_that_many_wait_for_does_not_hold_up_the_others() {
     let app = Arc::new(TestApp::new().await);
     let busy_room = app.room_with("ann", &[]).await;
     let names = numbered("user", 30);
@@ -451,7 +451,7 @@ async fn a_room_that_everybody_waits_for_does_not_hold_up_the_others() {
         let (app, room) = (app.clone(), busy_room.clone());
         rush.spawn(async move { app.post(&format!("/chatrooms/{room}/users/{name}")).await.status });
     }
-    // More wait than the service has connections, and yet there is one for everybody else.
+    // More wait than the service has connections, and yet there is one for all other calls.
     for name in &names[..5] {
         assert_eq!(app.post(&format!("/chatrooms/{other_room}/users/{name}")).await.status, 200);
     }

@@ -35,7 +35,7 @@ async fn events(app: &TestApp, path: &str) -> Vec<Value> {
     answer.json()["data"].as_array().expect("events").iter().map(strip).collect()
 }
 
-/// The first `count` events of the app, as soon as there are so many: its feed waits for whoever else writes at the
+/// The first `count` events of the app, as soon as there are so many: its feed waits for other transactions that write at the
 /// moment, and tests write all the time.
 async fn of_app(app: &TestApp, count: usize) -> Vec<Value> {
     let all = async || events(app, "/events?limit=1000").await;
@@ -224,7 +224,7 @@ async fn a_percent_sign_is_decoded_once() {
 }
 
 #[tokio::test]
-async fn numbers_have_no_gaps_whoever_changes_the_room_at_once() {
+async fn numbers_have_no_gaps_when_many_change_the_room_at_once() {
     let app = TestApp::new().await;
     let second = Instance::start(settings(shared_database()));
     let room = app.room_with("ann", &[]).await;
@@ -366,7 +366,7 @@ async fn a_large_room_comes_and_goes_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_deleted_user_leaves_every_room_in_the_name_of_whoever_has_deleted_the_account() {
+async fn a_deleted_user_leaves_every_room_in_the_name_of_the_actor_of_the_deletion() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
     let own = app.room("bob", &["ann"]).await;
@@ -437,7 +437,7 @@ fn fails_gone(answer: &Answer, what: &str) {
 }
 
 #[tokio::test]
-async fn whoever_comes_too_late_is_told_that_events_are_gone() {
+async fn a_reader_that_comes_too_late_is_told_that_events_are_gone() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
     of_app(&app, 1).await;
@@ -511,7 +511,7 @@ async fn the_feed_of_an_app_is_read_page_by_page_to_its_end_and_goes_on_there() 
 }
 
 #[tokio::test]
-async fn the_feed_of_an_app_tells_nothing_that_somebody_could_still_come_before() {
+async fn the_feed_of_an_app_tells_nothing_that_another_event_could_still_come_before() {
     let (_instance, app) = without_expiry().await;
     let room = app.room_with("ann", &[]).await;
     app.users(&["bob"]).await;

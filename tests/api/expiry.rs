@@ -1,4 +1,4 @@
-//! Ends of mutes are told in time, whatever else goes on.
+//! Ends of mutes are told in time, also in rooms that are busy or held.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,7 +52,7 @@ async fn mutes_left(app: &TestApp) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ends_are_told_once_and_in_time_in_a_room_that_everybody_changes() {
+async fn ends_are_told_once_and_in_time_in_a_room_that_many_change() {
     let app = Arc::new(TestApp::new().await);
     let room = app.room_with("ann", &[]).await;
     let (muted, busy) = (numbered("muted", 10), numbered("busy", 100));

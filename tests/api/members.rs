@@ -186,7 +186,7 @@ async fn sixty_names_are_the_most_and_the_room_is_looked_for_first() {
 }
 
 #[tokio::test]
-async fn a_body_that_names_nobody_is_refused_before_the_room_is_looked_for() {
+async fn a_body_without_names_is_refused_before_the_room_is_looked_for() {
     let app = TestApp::new().await;
     for body in [
         json!({}),
@@ -218,7 +218,7 @@ async fn a_body_that_names_nobody_is_refused_before_the_room_is_looked_for() {
 }
 
 #[tokio::test]
-async fn a_full_room_takes_nobody_in_but_those_who_are_in_need_no_seat() {
+async fn a_full_room_takes_no_user_in_but_members_need_no_seat() {
     let app = TestApp::new().await;
     app.users(&["ann", "bob", "cid", "dan"]).await;
     let room = app.room_of(3, "ann", &["bob"]).await;
@@ -298,7 +298,7 @@ async fn one_name_and_a_comma_is_a_batch_and_doubles_are_one() {
 }
 
 #[tokio::test]
-async fn a_removal_that_acts_on_nobody_fails() {
+async fn a_removal_that_acts_on_no_user_fails() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &[]).await;
     app.users(&["bob", "cid"]).await;
@@ -408,7 +408,7 @@ async fn who_stays_is_seen_exactly_once_while_others_come_and_go() {
         let first = app.get(&format!("/chatrooms/{room}/users?version=v3&limit=5&sort={sort}")).await.json();
         let cursor = first["cursor"].as_str().expect("more").to_owned();
         app.post_json(&format!("/chatrooms/{room}/users"), json!({"usernames": ["new1", "new2"]})).await;
-        // Also the one at whose place the cursor stands.
+        // Also the one at which the cursor stands.
         let last = first["data"][4].as_str().expect("a name").to_owned();
         app.delete(&format!("/chatrooms/{room}/users/{last}")).await;
         let rest = app.get(&format!("/chatrooms/{room}/users?version=v3&limit=100&sort={sort}&cursor={cursor}")).await.json();

@@ -1,5 +1,5 @@
 //! Random sequences of all 22 calls (and the transfer of a room) against a small model in memory: every answer and all
-//! five lists must be the model's, and whoever only reads the events of the room must come to the same lists. A sequence
+//! five lists must be the model's, and a reader of only the events of the room must come to the same lists. A sequence
 //! that fails is shrunk to a short one.
 
 use proptest::collection::vec;
@@ -13,7 +13,7 @@ use crate::app::{Answer, TestApp};
 
 const SEQUENCES: u32 = 300;
 
-/// The owner, five more users, and somebody unregistered. Few, so that they meet often.
+/// The owner, five more users, and one who is not registered. Few, so that they meet often.
 const REGISTERED: [&str; 6] = ["ann", "bob", "cid", "dan", "eve", "fay"];
 const NAMES: [&str; 8] = ["ann", "bob", "cid", "dan", "eve", "fay", "BOB", "zed"];
 
@@ -33,7 +33,7 @@ enum Step {
     Blocks,
     BlockOne(String),
     Block(Vec<String>),
-    /// Whoever is registered, in the room or not, for so long.
+    /// Any registered user, in the room or not, for so long.
     Shut(Vec<String>, i64),
     UnblockOne(String),
     Unblock(Vec<String>),
@@ -145,7 +145,7 @@ impl Model {
         Ok(new)
     }
 
-    /// For each name, whether it can be acted on, and if not, why; if on nobody, the refusal of the call.
+    /// For each name, whether it can be acted on, and if not, why; if on none, the refusal of the call.
     fn each(names: &[String], reason: impl Fn(&str) -> Option<String>) -> Result<Vec<Option<String>>, (u16, String)> {
         let fates: Vec<Option<String>> = names.iter().map(|name| reason(name)).collect();
         if fates.iter().all(Option::is_some) {

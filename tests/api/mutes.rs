@@ -120,7 +120,7 @@ async fn muting_again_moves_the_end_also_to_an_earlier_one() {
     mute(&app, &room, &["cid"], 60_000).await;
     let end = mute(&app, &room, &["bob"], 60_000).await["data"][0]["expire"].as_i64().expect("a moment");
     let list = muted(&app, &room).await;
-    assert_eq!(list[0], ("bob".to_owned(), end), "in its old place");
+    assert_eq!(list[0], ("bob".to_owned(), end), "at its old position");
     assert!(end < PERMANENT);
 }
 
@@ -146,7 +146,7 @@ async fn the_owner_and_admins_can_be_muted() {
 }
 
 #[tokio::test]
-async fn unmuting_is_true_for_everybody_who_is_registered_or_was_muted() {
+async fn unmuting_is_true_for_each_user_who_is_registered_or_was_muted() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob", "cid"]).await;
     app.users(&["dan"]).await;
@@ -196,7 +196,7 @@ async fn muting_the_room_is_a_put_leaves_the_list_alone_and_shows_in_the_detail(
 }
 
 #[tokio::test]
-async fn a_mute_that_has_ended_is_none_in_any_read_though_nobody_has_swept_it() {
+async fn a_mute_that_has_ended_is_none_in_any_read_before_the_task_has_ended_it() {
     let instance = without_expiry();
     let app = TestApp::on(instance.address, shared_database()).await;
     let room = app.room_with("ann", &["bob", "cid"]).await;

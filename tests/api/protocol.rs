@@ -1,4 +1,4 @@
-//! Everything answers JSON: what no call is, what nobody can read, and what operators ask.
+//! Everything answers JSON: what no call is, what cannot be read, and what operators ask.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -113,7 +113,7 @@ async fn the_uri_is_the_path_as_sent_on_the_host_that_was_asked() {
 /// What the HTTP parser itself refuses never becomes a call: it is answered with a bare status. Clients send names
 /// percent-encoded, and those are answered like any other.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_http_is_refused_and_harms_nobody() {
+async fn what_is_not_http_is_refused_and_harms_no_other_call() {
     let app = TestApp::new().await;
     for request in ["GET /org/app/users/张 HTTP/1.1\r\nHost: h\r\n\r\n", "nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n"] {
         let answer = raw(&app, request);

@@ -20,7 +20,7 @@ struct Cluster(PathBuf);
 
 impl Cluster {
     fn start() -> Self {
-        // A fixed place: whoever tests next takes away what an interrupted run has left there.
+        // A fixed folder: the next run removes what an interrupted one has left there.
         let cluster = Self(Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/recovery-pg"));
         cluster.script("remove");
         cluster.script("start");
@@ -143,10 +143,10 @@ async fn a_call_that_takes_too_long_is_answered_with_503_and_undone() {
     assert_eq!(calm.post(&format!("/chatrooms/{room}/users/bob")).await.status, 200);
 }
 
-/// Whatever a call is doing when its client hangs up: the connection that it used must not keep a transaction open in
+/// A client may hang up at any point of a call: the connection that the call used must not keep a transaction open in
 /// which the next one's work is acknowledged and then lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_acknowledged_change_is_lost_to_a_transaction_that_somebody_has_dropped() {
+async fn no_acknowledged_change_is_lost_to_a_transaction_that_a_call_has_dropped() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
     let pool = sqlx::postgres::PgPoolOptions::new()

@@ -99,7 +99,7 @@ impl Stage {
         sqlx::query_as("select chatroom, n from events order by chatroom, n").fetch_all(&self.db).await.expect("rows")
     }
 
-    /// The places where events are found by their users.
+    /// The rows by which events are found by their users.
     async fn found_by_user(&self) -> Vec<(String, String, i64)> {
         sqlx::query_as("select username, chatroom, n from event_users order by 1, 2, 3").fetch_all(&self.db).await.expect("rows")
     }
@@ -113,7 +113,7 @@ impl Stage {
         .expect("rows")
     }
 
-    /// The place in the app's feed up to which some events are missing.
+    /// The position in the app's feed up to which some events are missing.
     async fn gone(&self) -> (i64, String, i64) {
         sqlx::query_as("select gone_xact, gone_chatroom, gone_n from apps where id = $1")
             .bind(self.app)
@@ -268,7 +268,7 @@ impl Dice {
     }
 }
 
-/// Rooms with events of all ages, nearly in order, some of them not delivered: whatever two instances take away, and
+/// Rooms with events of all ages, nearly in order, some of them not delivered: what two instances take away, and
 /// however often one looks, what is left of a room is an unbroken end; and at last it is what the rules say.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_left_of_a_room_is_always_an_unbroken_end() {
@@ -282,7 +282,7 @@ async fn what_is_left_of_a_room_is_always_an_unbroken_end() {
         let mut goes = true;
         for n in 1..=40 {
             hours = hours.saturating_sub(dice.roll(40));
-            // Now and then a change has waited for its turn, and seems older than the one before it.
+            // Now and then a change has waited for the lock, and seems older than the one before it.
             let age = hours + if dice.roll(4) == 0 { dice.roll(30) } else { 0 };
             let names: Vec<String> = (0..dice.roll(4)).map(|number| format!("user{number}")).collect();
             stage

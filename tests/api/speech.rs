@@ -40,8 +40,8 @@ async fn the_first_rule_that_applies_decides_who_may_speak() {
     {
         assert_eq!(layer(&app, &room, user).await, expected, "{user}");
     }
-    let everybody = ["ann", "bob", "cid", "dan"];
-    app.post_json(&at("/mute"), json!({"usernames": everybody, "mute_duration": -1})).await;
+    let all = ["ann", "bob", "cid", "dan"];
+    app.post_json(&at("/mute"), json!({"usernames": all, "mute_duration": -1})).await;
     app.delete(&at("/ban")).await;
     for (user, expected) in [("ann", "owner"), ("bob", "muted"), ("cid", "muted"), ("dan", "muted")] {
         assert_eq!(layer(&app, &room, user).await, expected, "{user}");
@@ -61,7 +61,7 @@ async fn one_answer_tells_the_rule_and_the_end_of_a_mute() {
 }
 
 #[tokio::test]
-async fn a_mute_that_has_ended_silences_nobody() {
+async fn a_mute_that_has_ended_silences_no_user() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
     app.post_json(&format!("/chatrooms/{room}/mute"), json!({"usernames": ["bob"], "mute_duration": 60_000})).await;
@@ -100,7 +100,7 @@ async fn up_to_a_hundred_are_answered_once_each() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_speak_is_told_why_and_until_when() {
+async fn a_user_who_may_not_speak_is_told_why_and_until_when() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob", "cid", "dan"]).await;
     let at = |path: &str| format!("/chatrooms/{room}{path}");

@@ -196,7 +196,7 @@ async fn a_stream_of_a_room_ends_with_the_room_also_if_that_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn a_place_that_nobody_can_have_seen_is_the_present_one() {
+async fn a_position_ahead_of_the_last_event_is_the_present_one() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &[]).await;
     app.users(&["bob"]).await;
@@ -236,7 +236,7 @@ async fn a_stream_ends_with_its_token_and_with_the_service() {
 }
 
 #[tokio::test]
-async fn a_reader_that_is_too_far_behind_is_closed_and_nobody_waits_for_it() {
+async fn a_reader_that_is_too_far_behind_is_closed_and_no_other_waits_for_it() {
     let (_instance, app) = alone(|settings| settings.events.stream_buffer = 4).await;
     let room = app.room_with("ann", &["bob"]).await;
     let mut stream = Stream::open(&app, &format!("/chatrooms/{room}/events"), None).await;
@@ -294,13 +294,13 @@ async fn what_is_wrong_with_a_stream_is_told_before_it_begins() {
     app.send(ask(&format!("/chatrooms/{room}/events")).header("Last-Event-ID", "x")).await.fails_parameter("since is invalid");
     app.send(ask("/events?since=x")).await.fails_parameter("cursor is invalid");
     app.send(ask("/events").header("Last-Event-ID", "5")).await.fails_parameter("cursor is invalid");
-    let nobody = app.client.get(format!("{}/events", app.base())).header("Accept", "text/event-stream");
-    app.send(nobody).await.fails_auth();
+    let without_token = app.client.get(format!("{}/events", app.base())).header("Accept", "text/event-stream");
+    app.send(without_token).await.fails_auth();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_on_this_instance_reaches_a_thousand_streams_at_once() {
-    // Nobody looks by himself within the time that the readers wait.
+    // The service does not look by itself within the time that the readers wait.
     let (_instance, app) = alone(|settings| settings.events.every_ms = 60_000).await;
     let room = app.room_with("ann", &["bob"]).await;
     let path = format!("/chatrooms/{room}/events");

@@ -65,7 +65,7 @@ async fn wrong_credentials_are_told_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn an_app_that_does_not_exist_is_not_found_whatever_the_call() {
+async fn an_app_that_does_not_exist_is_not_found_by_any_call() {
     let app = TestApp::new().await;
     for (method, rest) in
         [(Method::POST, "token"), (Method::GET, "chatrooms/1/users?pagenum=1"), (Method::DELETE, "users/a%2Cb/")]
@@ -205,7 +205,7 @@ async fn a_user_token_is_good_until_it_is_revoked() {
         app.post("/users/ann/activate").await;
         assert_eq!(active(&token).await, json!({"active": false}), "{revoke}");
     }
-    // Somebody else who is given the name later does not inherit the token.
+    // Another user who is given the name later does not inherit the token.
     let last = token().await;
     app.delete("/users/ann").await;
     assert_eq!(active(&last).await, json!({"active": false}));

@@ -185,7 +185,7 @@ async fn a_user_in_more_rooms_than_one_deletion_cleans_is_forgotten_in_the_backg
     plant_rooms(&app.db, app.app.id, &numbered("many", 1200), "ann", &[(1, "ann".into()), (2, "bob".into())]).await;
     let answer = tokio::time::timeout(Duration::from_secs(30), app.delete("/users/bob")).await.expect("in time");
     assert_eq!(answer.status, 200);
-    eventually("nobody knows the user", || async {
+    eventually("no room knows the user", || async {
         let left: i64 = sqlx::query_scalar("select count(*) from members where app = $1 and username = 'bob'")
             .bind(app.app.id)
             .fetch_one(&app.db)
@@ -303,7 +303,7 @@ async fn a_deactivated_user_gets_no_token_until_activated() {
 }
 
 #[tokio::test]
-async fn everybody_is_offline() {
+async fn every_user_is_offline() {
     let app = TestApp::new().await;
     app.users(&["ann", "batch"]).await;
     app.get("/users/ANN/status").await.is(
@@ -340,10 +340,10 @@ async fn a_nickname_is_changed() {
 }
 
 #[tokio::test]
-async fn whoever_is_given_a_name_again_keeps_what_is_theirs() {
+async fn a_user_who_is_given_a_name_again_keeps_what_is_theirs() {
     let app = TestApp::new().await;
     let room = app.room_with("ann", &["bob"]).await;
-    // Two callers walk the rooms of the deleted user; one of them is held up until somebody else has the name.
+    // Two callers walk the rooms of the deleted user; one of them is held up until another user has the name.
     sqlx::query("update users set deleted_at = now() + interval '1 day' where app = $1 and username = 'bob'")
         .bind(app.app.id)
         .execute(&app.db)
@@ -367,7 +367,7 @@ async fn whoever_is_given_a_name_again_keeps_what_is_theirs() {
 
 #[tokio::test]
 async fn no_name_is_free_while_a_room_knows_its_user_though_another_took_all_the_time() {
-    // Nobody helps in the background here: the database is this test's own, and its service purges once an hour.
+    // No task helps in the background here: the database is this test's own, and its service purges once an hour.
     let url = crate::app::new_database().await;
     roomward::migrations::run(&url).await.expect("migrated");
     let mut alone = crate::app::settings(&url);

@@ -310,7 +310,7 @@ async fn what_was_saved_is_what_is_loaded() {
         let loaded = load_all(&mut transaction, app.id).await;
         for room in loaded.rooms.values() {
             for end in room.people.values().flat_map(|user| [&user.mute, &user.block]).flatten() {
-                assert!(room.counters.next_end <= end.ends_at, "round {round}: somebody's end would not be seen");
+                assert!(room.counters.next_end <= end.ends_at, "round {round}: an end would not be seen");
             }
         }
         assert_eq!(lasting(loaded), lasting(after), "round {round}");

@@ -14,7 +14,7 @@ pub struct Detail {
     pub name: String,
     /// What it is about.
     pub description: String,
-    /// Whatever its creator keeps with it.
+    /// A text that its creator keeps with it.
     pub custom: String,
     /// The owner.
     pub owner: String,

@@ -79,7 +79,7 @@ pub struct Verdict {
     pub layer: Layer,
     /// When the mute or the block ends, if it is that which decides.
     pub until: Option<OffsetDateTime>,
-    /// Why the user, or the whole room, was muted or the user blocked, if it is that which decides and somebody has said.
+    /// Why the user was muted or blocked, or the whole room muted, if that decides and its actor has said why.
     pub reason: Option<String>,
 }
 
@@ -97,7 +97,7 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
         from chatrooms
         cross join unnest($3::text[]) with ordinality given (username, index)
         left join lateral (
-            -- A deleted user is none, though the room may not have forgotten the user yet.
+            -- A deleted user is no member, though the room may not have forgotten the user yet.
             select true as found from members
             where app = $1 and chatroom = $2 and members.username = given.username
               and not exists (

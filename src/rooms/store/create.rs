@@ -1,4 +1,5 @@
-//! Makes rooms. Nobody waits for a room that is not there yet, so this needs no queue: it is a transaction of its own.
+//! Makes rooms. No other change waits for a room that is not there yet, so this needs no queue: it is a transaction of
+//! its own.
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -19,7 +20,7 @@ pub struct NewRoom {
     pub name: String,
     /// What it is about.
     pub description: String,
-    /// Whatever its creator likes to keep with it.
+    /// A text that its creator keeps with it.
     pub custom: String,
     /// How many members there may be, the owner counted.
     pub maxusers: i32,

@@ -20,8 +20,8 @@ pub enum Held {
 
 /// Locks those of `keys` that exist, in the order given, which must be theirs, and reads what is counted in each.
 ///
-/// `no key update` and not `update`: rows that refer to the room may be written meanwhile. Whoever waits here reads the
-/// row as it is after the wait, but nothing else: all that is in other rows is for the next statement.
+/// `no key update` and not `update`: rows that refer to the room may be written meanwhile. A transaction that waits here
+/// reads this row as it is after the wait, but no other: all that is in other rows is for the next statement.
 pub async fn lock(connection: &mut PgConnection, keys: &[RoomKey], held: Held) -> Result<Locks, Error> {
     let (apps, chatrooms) = columns(keys);
     macro_rules! lock {

@@ -20,7 +20,7 @@ pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<RoomKey>, Error> {
 }
 
 /// Removes up to `batch` rows from each list of a deleted room, and with the last of them the room itself. Returns the
-/// number of rows; 0 if another instance is at it, or nothing is left.
+/// number of rows; 0 if another instance removes it, or nothing is left.
 pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
     let mut transaction = db.begin().await?;
     let done = purge_some(&mut transaction, key, batch).await;
@@ -81,7 +81,7 @@ async fn lock(connection: &mut PgConnection, key: &RoomKey) -> Result<Option<Las
     .await?)
 }
 
-/// A room that is gone for everybody.
+/// A room that is deleted.
 struct DeletedRoom {
     owner: String,
     deleted_by: Option<String>,
@@ -183,7 +183,7 @@ async fn members(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Re
     .await?)
 }
 
-/// Removes a room that has nobody in it but its owner, and keeps where its events end.
+/// Removes a room in which only its owner is left, and keeps where its events end.
 async fn retire(connection: &mut PgConnection, key: &RoomKey, last: Last) -> Result<(), Error> {
     // Room and owner refer to each other, so they go in one statement.
     sqlx::query!(

@@ -1,4 +1,4 @@
-//! Writes what is different in the end: one statement for each table, whatever the number of rooms and users.
+//! Writes what is different in the end: one statement for each table, for any number of rooms and users.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::events::log;
 use crate::names::RoomKey;
 use crate::rooms::state::{Attribute, Restriction, Room, State, Texts, UserInRoom};
 
-/// Writes all that `after` has differently from `before`: in one order for everybody, and such that no row refers to one
-/// that is not there.
+/// Writes all that `after` has differently from `before`: always in one order, and such that no row refers to one that is
+/// not there.
 ///
 /// Leavers go before newcomers come, since a user may do both; what hangs on a membership comes after it.
 pub async fn save(connection: &mut PgConnection, before: &State, after: &State) -> Result<(), Error> {
@@ -147,15 +147,15 @@ impl<'a> Changed<'a> {
     }
 
     fn note_people(&mut self, key: &'a RoomKey, then: &'a Room, now: &'a Room) {
-        let nobody = &*NOBODY;
+        let on_no_list = &*ON_NO_LIST;
         // In the order of names, so that rows of users are written in it.
         let people: BTreeMap<&String, &UserInRoom> = now.people.iter().collect();
         for (name, now) in people {
-            let then = then.people.get(name).unwrap_or(nobody);
+            let then = then.people.get(name).unwrap_or(on_no_list);
             self.members.note(key, name, then.member, now.member);
             self.admins.note(key, name, then.admin, now.admin);
             self.whitelist.note(key, name, then.whitelist, now.whitelist);
-            // Who comes anew comes without the former standing: that row goes with the former membership.
+            // A user who comes anew has lost the former standing: that row goes with the former membership.
             self.blocks.note_restriction(key, name, then.block.as_ref(), now.block.as_ref());
             self.mutes.note_restriction(key, name, then.mute.as_ref(), now.mute.as_ref());
             if then.member != now.member {
@@ -186,7 +186,7 @@ impl<'a> Changed<'a> {
     }
 }
 
-static NOBODY: std::sync::LazyLock<UserInRoom> = std::sync::LazyLock::new(UserInRoom::default);
+static ON_NO_LIST: std::sync::LazyLock<UserInRoom> = std::sync::LazyLock::new(UserInRoom::default);
 
 /// Columns of keys: app, chatroom, name.
 fn keys<'a>(rows: impl Iterator<Item = (&'a RoomKey, &'a str)>) -> (Vec<i32>, Vec<&'a str>, Vec<&'a str>) {
@@ -351,7 +351,7 @@ async fn seat(
     Ok(())
 }
 
-/// Says how many fewer members each stretch of a room has. None is kept that has none.
+/// Writes how many fewer members each stretch of a room has. Removes the stretches that are left without any.
 async fn count_leavers(connection: &mut PgConnection, differences: &BTreeMap<(&RoomKey, i16, i64), i32>) -> Result<(), Error> {
     let fewer: Vec<_> = differences.iter().filter(|(_, difference)| **difference < 0).collect();
     if fewer.is_empty() {
@@ -453,7 +453,7 @@ async fn write_attributes(connection: &mut PgConnection, come: &[(&RoomKey, &str
     Ok(())
 }
 
-/// Says whose rooms are, whether they are muted, and which are deleted.
+/// Writes whose rooms are, whether they are muted, and which are deleted.
 async fn write_rooms(connection: &mut PgConnection, rooms: &[(&RoomKey, &Room)]) -> Result<(), Error> {
     if rooms.is_empty() {
         return Ok(());
@@ -485,7 +485,7 @@ async fn write_rooms(connection: &mut PgConnection, rooms: &[(&RoomKey, &Room)])
     Ok(())
 }
 
-/// Says what rooms are called and say.
+/// Writes what rooms are called and say.
 async fn write_texts(connection: &mut PgConnection, rooms: &[(&RoomKey, &Texts)]) -> Result<(), Error> {
     if rooms.is_empty() {
         return Ok(());
@@ -550,7 +550,7 @@ impl<'a> CounterColumns<'a> {
     }
 }
 
-/// Says what is counted and numbered in rooms that nobody has joined.
+/// Writes what is counted and numbered in rooms that no user has joined.
 async fn write_counters(connection: &mut PgConnection, rooms: &[(&RoomKey, &Room)]) -> Result<(), Error> {
     if rooms.is_empty() {
         return Ok(());

@@ -31,7 +31,7 @@ impl From<Error> for Failure {
 
 impl Shared {
     /// Makes a batch, without answering. Rooms that are held are taken out of it and returned; after a failure they are in it
-    /// again, since nobody else would answer for them.
+    /// again, so that they are answered with it.
     pub(super) async fn attempt(&self, batch: &mut Batch, held: Held) -> Result<Batch, Failure> {
         let mut left = Batch::new();
         let made = self.transact(batch, &mut left, held).await;

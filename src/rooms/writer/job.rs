@@ -1,4 +1,4 @@
-//! A change that waits to be made, whatever its kind, and its caller.
+//! A change of any kind that waits to be made, and its caller.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ pub(super) trait Job: Send {
     fn kept(&self) -> Option<(&Claim, &Answer)>;
     /// Tells the caller what was decided.
     fn answer(self: Box<Self>);
-    /// Tells the caller that the change was not made, or that nobody knows.
+    /// Tells the caller that the change was not made, or that its outcome is unknown.
     fn fail(self: Box<Self>, error: Error);
 }
 

@@ -1,4 +1,4 @@
-//! What waits to be made, room by room. A room that was taken is nobody else's until it is released, so that no two lanes
+//! What waits to be made, room by room. No other lane takes a room that was taken until it is released, so that no two lanes
 //! meet in one.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -25,7 +25,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Waiting {
     rooms: HashMap<RoomKey, RoomQueue>,
-    /// Rooms with something to do that nobody has taken, the longest waiting first.
+    /// Rooms with something to do that no lane has taken, the longest waiting first.
     ready: VecDeque<RoomKey>,
     changes: usize,
     lanes: usize,
@@ -46,7 +46,7 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a change in the queue. Whether a lane is to be started for it.
+    /// Puts a change in the queue. Returns whether a lane is to be started for it.
     pub(super) fn push(&self, key: &RoomKey, job: Box<dyn Job>) -> Result<bool, Error> {
         let mut waiting = self.lock();
         if waiting.changes >= self.most {
@@ -102,7 +102,7 @@ impl Queue {
         jobs.into_iter().rev().for_each(|job| room.jobs.push_front(job));
     }
 
-    /// Gives a taken room back. Whether a lane is to be started for what waits there, if the caller is none.
+    /// Gives a taken room back. Returns whether a lane is to be started for what waits there; never unless `start`.
     pub(super) fn release(&self, key: &RoomKey, start: bool) -> bool {
         let mut waiting = self.lock();
         let Some(room) = waiting.rooms.get_mut(key) else { return false };
@@ -123,7 +123,7 @@ impl Waiting {
         wants
     }
 
-    /// Takes changes of a room until they are about so many names. Whoever has gone away is left out.
+    /// Takes changes of a room until they are about so many names. Drops those whose callers have gone away.
     fn take(&mut self, key: &RoomKey, most: usize, names: &mut usize) -> Vec<Box<dyn Job>> {
         let mut taken = Vec::new();
         let Some(room) = self.rooms.get_mut(key) else { return taken };
