@@ -3,6 +3,8 @@
 //! What a setting means is said once, in `config/default.toml`. Secrets are [`SecretString`]s, so that printing the
 //! settings cannot leak them.
 
+#![expect(missing_docs, reason = "config/default.toml says what each setting means")]
+
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -13,7 +15,6 @@ const DEFAULTS: &str = include_str!("../config/default.toml");
 /// All settings, as found at start.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Settings {
     pub server: Server,
     pub database: Database,
@@ -32,7 +33,6 @@ pub struct Settings {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Server {
     pub host: String,
     pub port: u16,
@@ -48,7 +48,6 @@ pub struct Server {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Database {
     pub url: SecretString,
     pub max_connections: u32,
@@ -59,7 +58,6 @@ pub struct Database {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Auth {
     pub secret: SecretString,
     pub previous_secrets: SecretString,
@@ -68,7 +66,6 @@ pub struct Auth {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Passwords {
     pub memory_kib: u32,
     pub iterations: u32,
@@ -77,7 +74,6 @@ pub struct Passwords {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Limits {
     pub members_per_room: u32,
     pub default_maxusers: u32,
@@ -90,7 +86,6 @@ pub struct Limits {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Compat {
     pub max_batch: usize,
     pub add_existing_member: AddExistingMember,
@@ -110,7 +105,6 @@ pub enum AddExistingMember {
 /// What one app has differently from the service, as stored with the app. Absent: as the service has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Overrides {
     #[serde(rename = "compat.max_batch", skip_serializing_if = "Option::is_none")]
     pub max_batch: Option<usize>,
@@ -126,7 +120,6 @@ pub struct Overrides {
 
 /// The settings that apps can have differently, as they hold for one app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Rules {
     pub max_batch: usize,
     pub add_existing_member: AddExistingMember,
@@ -138,7 +131,6 @@ pub struct Rules {
 /// How often a background task looks for work, and how much it does in one transaction.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Sweep {
     pub every_ms: u64,
     pub batch: u32,
@@ -146,7 +138,6 @@ pub struct Sweep {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Writes {
     pub batch: usize,
     pub queue: usize,
@@ -155,7 +146,6 @@ pub struct Writes {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Events {
     pub keep_days: u32,
     pub every_ms: u64,
@@ -166,7 +156,6 @@ pub struct Events {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Callbacks {
     pub every_ms: u64,
     pub at_once: usize,
@@ -179,7 +168,6 @@ pub struct Callbacks {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Idempotency {
     pub keep_hours: u32,
     pub wait_ms: u64,
@@ -188,7 +176,6 @@ pub struct Idempotency {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub struct Log {
     pub format: LogFormat,
     pub filter: String,
@@ -197,7 +184,6 @@ pub struct Log {
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "config/default.toml says what each one means")]
 pub enum LogFormat {
     Text,
     Json,
