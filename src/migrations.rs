@@ -1,6 +1,11 @@
 //! Brings the schema up to this version: the files of `migrations/`, embedded, run by refinery over sqlx.
 //!
 //! The history table is refinery's own, so that its command line and ours read each other's work.
+//!
+//! A migration never waits long for a lock: all calls that come after it would wait behind it. It gives up, lets them pass,
+//! and tries again.
+
+use std::time::Duration;
 
 use refinery_core::traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction};
 use refinery_core::{Migration, Runner};
@@ -34,12 +39,26 @@ pub struct Status {
 /// Any number will do, as long as every instance takes the same one ("roomward" in ASCII).
 const LOCK: i64 = 0x726f_6f6d_7761_7264;
 
+/// How long a migration waits for a lock, and live traffic behind it.
+const LOCK_TIMEOUT: &str = "set local lock_timeout = '500ms'";
+
+/// How long live traffic has before the next attempt.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a migration is tried while others hold what it locks: for about two minutes.
+const MAX_ATTEMPTS: usize = 120;
+
 /// Applies what is missing and returns its names. Instances that start together take turns: refinery takes no lock.
 pub async fn run(url: &str) -> Result<Vec<String>, MigrationError> {
+    apply(url, &ours()).await
+}
+
+/// Applies those of `migrations` that are missing.
+pub async fn apply(url: &str, migrations: &[Migration]) -> Result<Vec<String>, MigrationError> {
     let mut connection = PgConnection::connect(url).await?;
     sqlx::query!("select pg_advisory_lock($1)", LOCK).execute(&mut connection).await?;
     let mut history = History(connection);
-    let report = runner().run_async(&mut history).await?;
+    let report = Runner::new(migrations).run_async(&mut history).await?;
     go_on_counting(&mut history.0).await?;
     // Closing the session gives the lock back.
     history.0.close().await?;
@@ -88,12 +107,9 @@ pub async fn missing(connection: &mut PgConnection) -> Result<usize, sqlx::Error
     Ok(ours().iter().filter(|migration| applied.iter().all(|done| done.version() != migration.version())).count())
 }
 
-fn runner() -> Runner {
-    embedded::migrations::runner()
-}
-
-fn ours() -> Vec<Migration> {
-    let mut migrations = runner().get_migrations().clone();
+/// The migrations of this version, in order.
+pub fn ours() -> Vec<Migration> {
+    let mut migrations = embedded::migrations::runner().get_migrations().clone();
     migrations.sort();
     migrations
 }
@@ -126,19 +142,42 @@ async fn read_history(connection: &mut PgConnection, query: &str) -> Result<Vec<
 /// Our connection, as refinery drives it.
 struct History(PgConnection);
 
+impl History {
+    async fn attempt(&mut self, queries: &[&str]) -> Result<(), sqlx::Error> {
+        let mut transaction = self.0.begin().await?;
+        sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *transaction).await?;
+        for query in queries {
+            sqlx::raw_sql(AssertSqlSafe(*query)).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await
+    }
+}
+
 impl AsyncTransaction for History {
     type Error = sqlx::Error;
 
+    /// One migration and its line in the history: both or neither.
     async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(&'a mut self, queries: T) -> Result<usize, sqlx::Error> {
-        let mut transaction = self.0.begin().await?;
-        let mut count = 0;
-        for query in queries {
-            sqlx::raw_sql(AssertSqlSafe(query)).execute(&mut *transaction).await?;
-            count += 1;
+        let queries: Vec<&str> = queries.collect();
+        let mut attempts_left = MAX_ATTEMPTS;
+        loop {
+            attempts_left -= 1;
+            match self.attempt(&queries).await {
+                Ok(()) => return Ok(queries.len()),
+                Err(error) if attempts_left > 0 && is_in_the_way(&error) => {
+                    tracing::warn!(%error, attempts_left, "a migration waits for others to finish");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        transaction.commit().await?;
-        Ok(count)
     }
+}
+
+/// Others hold what the migration locks (`lock_timeout`, deadlock, conflict): later it may succeed.
+fn is_in_the_way(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("55P03" | "40P01" | "40001"))
 }
 
 impl AsyncQuery<Vec<Migration>> for History {

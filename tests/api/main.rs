@@ -22,6 +22,7 @@ mod expiry;
 mod idempotency;
 mod layers;
 mod members;
+mod migrations;
 mod model;
 mod mutes;
 mod page;
