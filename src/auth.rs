@@ -23,8 +23,8 @@ use crate::error::Error;
 
 const ISSUER: &str = "roomward";
 
-/// Most tokens that are remembered as good: the few that servers use are verified once.
-const TOKENS_REMEMBERED: u64 = 1000;
+/// Most tokens that are remembered as good: those that are in use are verified once.
+const TOKENS_REMEMBERED: u64 = 10_000;
 
 /// What clocks of different instances may differ by.
 const LEEWAY_SECONDS: u64 = 5;
@@ -41,7 +41,7 @@ const FAR_FUTURE: u64 = 253_402_214_400;
 pub enum TokenKind {
     /// Everything in one app.
     App,
-    /// Nothing here; it tells others, such as a message gateway, who a user is.
+    /// What one user of the app may do. It also tells others, such as a message gateway, who the user is.
     User,
 }
 
@@ -76,13 +76,25 @@ pub struct Claims {
     pub iat: u64,
     /// When it ends, in Unix seconds.
     pub exp: u64,
-    jti: Uuid,
+    /// The token's own name.
+    pub jti: Uuid,
+    /// The app's generation of tokens: earlier ones are revoked.
+    #[serde(default)]
+    pub app_generation: i32,
     /// A user's own UUID: names are given away again, this never is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Uuid>,
     /// A user's generation of tokens: earlier ones are revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<i32>,
+}
+
+/// The app that a token opens, and its present generation of tokens.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "said above")]
+pub struct Audience {
+    pub app: Uuid,
+    pub generation: i32,
 }
 
 /// Whose token it is to be.
@@ -127,8 +139,8 @@ impl Keys {
         }
     }
 
-    /// A token of `app` for `subject`.
-    pub fn issue(&self, app: Uuid, subject: &Subject<'_>, life: Life) -> Result<Token, Error> {
+    /// A token for `subject`.
+    pub fn issue(&self, audience: Audience, subject: &Subject<'_>, life: Life) -> Result<Token, Error> {
         let iat = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let (expires_in, exp) = match life {
             Life::Seconds(seconds) => {
@@ -142,29 +154,27 @@ impl Keys {
             Subject::User { name, uuid, generation } => (TokenKind::User, name, Some(uuid), Some(generation)),
         };
         let (iss, sub, jti) = (ISSUER.into(), sub.into(), Uuid::new_v4());
-        let claims = Claims { iss, app, typ, sub, iat, exp, jti, uid, generation };
+        let Audience { app, generation: app_generation } = audience;
+        let claims = Claims { iss, app, typ, sub, iat, exp, jti, app_generation, uid, generation };
         let (header, key) = &self.signing;
         let text = jsonwebtoken::encode(header, &claims, key).map_err(|error| Error::Internal(error.into()))?;
         Ok(Token { text, expires_in })
     }
 
-    /// What a token of that kind says, if it is signed by a key of ours and not expired.
-    pub fn claims(&self, token: &str, kind: TokenKind) -> Option<Arc<Claims>> {
+    /// What a token says, if it is signed by a key of ours and not expired. Whether it is revoked is not known here.
+    pub fn claims(&self, token: &str) -> Option<Arc<Claims>> {
         let claims = match self.verified.get(token) {
             Some(claims) => claims,
             None => self.verify(token)?,
         };
-        (claims.typ == kind && !claims.has_ended()).then_some(claims)
+        (!claims.has_ended()).then_some(claims)
     }
 
     fn verify(&self, token: &str) -> Option<Arc<Claims>> {
         let signer = jsonwebtoken::decode_header(token).ok()?.kid?;
         let (_, key) = self.verifying.iter().find(|(id, _)| *id == signer)?;
         let claims = Arc::new(jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?.claims);
-        // Those of users are asked about once each.
-        if claims.typ == TokenKind::App {
-            self.verified.insert(token.to_owned(), claims.clone());
-        }
+        self.verified.insert(token.to_owned(), claims.clone());
         Some(claims)
     }
 }
@@ -303,12 +313,12 @@ mod tests {
     const NEW: &str = "a new secret of thirty-two bytes!";
 
     fn issue(keys: &Keys, app: Uuid) -> String {
-        keys.issue(app, &Subject::Client("test"), Life::Seconds(60)).expect("issued").text
+        keys.issue(Audience { app, generation: 0 }, &Subject::Client("test"), Life::Seconds(60)).expect("issued").text
     }
 
     /// The app that an app token opens, if it is good.
     fn verify(keys: &Keys, token: &str) -> Option<Uuid> {
-        keys.claims(token, TokenKind::App).map(|claims| claims.app)
+        keys.claims(token).filter(|claims| claims.typ == TokenKind::App).map(|claims| claims.app)
     }
 
     #[test]
@@ -368,7 +378,8 @@ mod tests {
     #[test]
     fn an_unlimited_life_is_answered_as_the_largest_31_bit_number() {
         let keys = Keys::new(&[NEW]);
-        let token = keys.issue(Uuid::new_v4(), &Subject::Client("test"), Life::Forever).expect("issued");
+        let token =
+            keys.issue(Audience { app: Uuid::new_v4(), generation: 0 }, &Subject::Client("test"), Life::Forever).expect("issued");
         assert_eq!(token.expires_in, 2_147_483_647);
         assert!(verify(&keys, &token.text).is_some());
     }

@@ -15,6 +15,9 @@ pub enum Error {
     /// No token, or none that opens this app.
     #[error("Unable to authenticate (OAuth)")]
     Unauthenticated,
+    /// A user's token, and what is asked for is not the user's to do.
+    #[error("you have no permission to do this, group admin permission is required")]
+    NotPermitted,
     /// The path or the method is none of ours; the status tells which.
     #[error("Service operation not supported")]
     NoSuchCall { status: u16 },
@@ -157,6 +160,7 @@ impl Error {
         let (status, error, exception) = match self {
             E::AppNotFound { .. }        => (404, "organization_application_not_found", "OrganizationApplicationNotFoundException"),
             E::Unauthenticated           => (401, "unauthorized",                       "EasemobSecurityException"),
+            E::NotPermitted              => (401, "group_authorization",                "com.easemob.group.exception.GroupAuthorizationException"),
             E::NoSuchCall { status }     => (*status, "unsupported_service_operation",  "UnsupportedServiceOperationException"),
             E::BodyTooLarge              => (413, "request_entity_too_large",           "RequestEntityTooLargeException"),
             E::BodyUnreadable            => (400, "illegal_argument",                   "java.lang.IllegalArgumentException"),

@@ -3,6 +3,7 @@
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::auth::Audience;
 use crate::config::Overrides;
 use crate::db::Db;
 
@@ -19,6 +20,8 @@ pub struct App {
     pub org: String,
     /// The second half of the app key.
     pub name: String,
+    /// Tokens of earlier generations are revoked.
+    pub token_generation: i32,
     /// What it has differently from the service.
     pub overrides: Json<Overrides>,
 }
@@ -27,6 +30,11 @@ impl App {
     /// The app key: `{org}#{name}`.
     pub fn key(&self) -> String {
         format!("{}#{}", self.org, self.name)
+    }
+
+    /// What tokens that are issued now open.
+    pub const fn audience(&self) -> Audience {
+        Audience { app: self.uuid, generation: self.token_generation }
     }
 }
 
@@ -51,14 +59,14 @@ pub async fn create(db: &Db, uuid: Uuid, org: &str, name: &str, credentials: &Cr
     )
     .fetch_optional(db.pool())
     .await?;
-    Ok(id.map(|id| App { id, uuid, org: org.into(), name: name.into(), overrides: Json::default() }))
+    Ok(id.map(|id| App { id, uuid, org: org.into(), name: name.into(), token_generation: 0, overrides: Json::default() }))
 }
 
 /// The app of that name, which must be [a legal one](is_app_name).
 pub async fn find(db: &Db, org: &str, name: &str) -> Result<Option<App>, Error> {
     Ok(sqlx::query_as!(
         App,
-        r#"select id, uuid, org, name, settings as "overrides: _" from apps where org = $1 and name = $2"#,
+        r#"select id, uuid, org, name, token_generation, settings as "overrides: _" from apps where org = $1 and name = $2"#,
         org,
         name,
     )
@@ -69,13 +77,25 @@ pub async fn find(db: &Db, org: &str, name: &str) -> Result<Option<App>, Error> 
 /// All apps, by name, each with its client id.
 pub async fn list(db: &Db) -> Result<Vec<(App, String)>, Error> {
     let rows = sqlx::query!(
-        r#"select id, uuid, org, name, settings as "overrides: Json<Overrides>", client_id from apps order by org, name"#
+        r#"select id, uuid, org, name, token_generation, settings as "overrides: Json<Overrides>", client_id from apps order by org, name"#
     )
     .fetch_all(db.pool())
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| (App { id: row.id, uuid: row.uuid, org: row.org, name: row.name, overrides: row.overrides }, row.client_id))
+        .map(|row| {
+            (
+                App {
+                    id: row.id,
+                    uuid: row.uuid,
+                    org: row.org,
+                    name: row.name,
+                    token_generation: row.token_generation,
+                    overrides: row.overrides,
+                },
+                row.client_id,
+            )
+        })
         .collect())
 }
 

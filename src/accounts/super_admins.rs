@@ -56,7 +56,7 @@ pub async fn demote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<()
     let mut transaction = db.begin().await?;
     let done = async {
         let last = lock(&mut transaction, app).await?;
-        delete(&mut transaction, app, last, actor, name.usernames()).await
+        delete(&mut transaction, app, last, actor, name.usernames()).await.map(drop)
     }
     .await;
     transaction.end(done).await?;
@@ -71,14 +71,14 @@ pub(crate) async fn lock(connection: &mut PgConnection, app: i32) -> Result<Last
     Ok(Last { n: row.last_event, xact: row.last_xact })
 }
 
-/// Ends the standing of those of `users` who are super admins. The row of the app is locked.
+/// Ends the standing of those of `users` who are super admins. The row of the app is locked. Returns its last event.
 pub(crate) async fn delete(
     connection: &mut PgConnection,
     app: i32,
     last: Last,
     actor: &Actor,
     users: &[String],
-) -> Result<(), Error> {
+) -> Result<Last, Error> {
     let gone = sqlx::query_scalar!(
         "delete from super_admins where app = $1 and username = any($2::text[]) returning username",
         app,
@@ -86,17 +86,18 @@ pub(crate) async fn delete(
     )
     .fetch_all(&mut *connection)
     .await?;
-    if !gone.is_empty() {
-        let gone = users.iter().filter(|name| gone.contains(name));
-        record(connection, app, last, NewEvent::new(Kind::SuperAdminRemove, actor).users(gone)).await?;
+    if gone.is_empty() {
+        return Ok(last);
     }
-    Ok(())
+    let gone = users.iter().filter(|name| gone.contains(name));
+    record(connection, app, last, NewEvent::new(Kind::SuperAdminRemove, actor).users(gone)).await
 }
 
-async fn record(connection: &mut PgConnection, app: i32, last: Last, event: NewEvent) -> Result<(), Error> {
+/// Writes an event of the app as a whole, whose row is locked. Returns its last event.
+pub(crate) async fn record(connection: &mut PgConnection, app: i32, last: Last, event: NewEvent) -> Result<Last, Error> {
     let last = log::append(&mut *connection, &Scope::App(app), last, vec![event]).await?;
     sqlx::query!("update apps set last_event = $2, last_xact = $3 where id = $1", app, last.n, last.xact)
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(last)
 }

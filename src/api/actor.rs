@@ -1,9 +1,11 @@
 //! On whose behalf a call is made, and why: two optional headers of every call that changes something.
+//!
+//! A user's token proves who acts. An app's token speaks for whomever the header names.
 
 use actix_web::http::header::HeaderMap;
 use percent_encoding::percent_decode;
 
-use super::call::Call;
+use super::call::{Call, Caller};
 use crate::error::Error;
 use crate::events::log::Actor;
 
@@ -14,7 +16,8 @@ const MAX_REASON: usize = 512;
 impl Call {
     /// Who is named by `X-Operator`, with the reason in `X-Audit-Reason`, both percent-encoded UTF-8.
     ///
-    /// Without the first it is the client itself. Names that begin with `@` are the service's own.
+    /// With a user's token it is that user, and the header may only say the same. With the app's it is the client itself
+    /// where there is no header. Names that begin with `@` are the service's own.
     pub fn actor(&self) -> Result<Actor, Error> {
         let headers = self.http().headers();
         let name = text(headers, "X-Operator", MAX_OPERATOR)?;
@@ -22,7 +25,17 @@ impl Call {
             return Err(Error::invalid("X-Operator"));
         }
         let reason = text(headers, "X-Audit-Reason", MAX_REASON)?;
-        Ok(Actor { name: name.map_or(Actor::client().name, Into::into), reason })
+        let name = match (self.caller(), name) {
+            (Caller::App, name) => name.map_or(Actor::client().name, Into::into),
+            (Caller::User(user), name) => {
+                let own = user.name.given().concat();
+                if name.is_some_and(|name| !name.eq_ignore_ascii_case(&own)) {
+                    return Err(Error::InvalidParameter("X-Operator is invalid: it is not the user of the token".into()));
+                }
+                own.into()
+            }
+        };
+        Ok(Actor { name, reason })
     }
 }
 

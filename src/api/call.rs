@@ -1,8 +1,9 @@
 //! A call: what is known of a request once it is clear which app it means and that it may act there.
 //!
-//! Only a good token yields a [`Call`], and only a [`Call`] builds a reply: a handler cannot forget to ask.
-//! What is wrong with a request is found in one order: the app, the token, the body, the operator, and then the handler's
-//! own rules.
+//! Only a good token yields a [`Call`], and only a [`Call`] builds a reply: a handler cannot forget to ask. An app's token
+//! may do all; a user's, what `api::permissions` says.
+//! What is wrong with a request is found in one order: the app, the token, the body, the operator, what a user may not do,
+//! and then the handler's own rules.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,11 +17,15 @@ use serde::Deserialize;
 use super::State;
 use super::body::Body;
 use super::paging::{self, Params};
+use super::permissions;
 use crate::accounts::apps::App;
+use crate::accounts::moderators::ModeratorRole;
+use crate::accounts::tokens::Holder;
 use crate::auth::{Claims, TokenKind};
 use crate::config::Rules;
 use crate::error::Error;
 use crate::names::{Names, RoomKey};
+use crate::rooms::permissions::{Action, Permit, Role};
 use crate::rooms::read;
 
 /// A request to an app that exists. Whether it may act there is not known yet.
@@ -41,6 +46,25 @@ pub struct AppRequest {
 pub struct Call {
     request: AppRequest,
     token: Arc<Claims>,
+    caller: Caller,
+}
+
+/// On whose behalf a token acts.
+pub enum Caller {
+    /// The app itself.
+    App,
+    /// One of its users.
+    User(User),
+}
+
+/// A user who acts, and what the user is in the app.
+pub struct User {
+    /// The user's name.
+    pub name: Names,
+    /// Whether the user may make rooms.
+    pub is_super_admin: bool,
+    /// What the user moderates, if anything: how, and in which rooms (`None`: in all).
+    pub moderates: Option<(Role, Option<Vec<String>>)>,
 }
 
 /// A page by cursor that is asked for.
@@ -71,12 +95,13 @@ impl FromRequest for Call {
         let (http, mut payload) = (http.clone(), payload.take());
         Box::pin(async move {
             let request = AppRequest::open(http).await?;
-            let token = request.authenticate()?;
-            let call = Self { request: request.read_body(&mut payload).await?, token };
+            let (token, caller) = request.authenticate().await?;
+            let call = Self { request: request.read_body(&mut payload).await?, token, caller };
             if call.http.method() != Method::GET {
                 // Rejects an invalid `X-Operator` even if the call records no event.
                 call.actor()?;
             }
+            permissions::require(&call.request, &call.caller).await?;
             Ok(call)
         })
     }
@@ -107,11 +132,43 @@ impl AppRequest {
     }
 
     /// The literal `Bearer`, a blank, and a token of this app.
-    pub fn authenticate(&self) -> Result<Arc<Claims>, Error> {
+    ///
+    /// Whether it was revoked, and what its user is in the app, is as it was half a second ago at most.
+    pub async fn authenticate(&self) -> Result<(Arc<Claims>, Caller), Error> {
         let authorization = self.http.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
-        let claims = token.and_then(|token| self.state.keys.claims(token, TokenKind::App));
-        claims.filter(|claims| claims.app == self.app.uuid).ok_or(Error::Unauthenticated)
+        let claims = token.and_then(|token| self.state.keys.claims(token)).ok_or(Error::Unauthenticated)?;
+        match claims.typ {
+            TokenKind::App if self.is_good_app_token(&claims).await? => Ok((claims, Caller::App)),
+            TokenKind::App => Err(Error::Unauthenticated),
+            TokenKind::User => {
+                let holder = self.holder(&claims).await?.ok_or(Error::Unauthenticated)?;
+                let caller = Caller::User(User::new(&claims.sub, &holder));
+                Ok((claims, caller))
+            }
+        }
+    }
+
+    /// Whether a token is one of this app's own, and not revoked.
+    pub(super) async fn is_good_app_token(&self, claims: &Claims) -> Result<bool, Error> {
+        Ok(claims.typ == TokenKind::App && self.opens_this_app(claims) && !self.state.is_revoked(self.app.id, claims.jti).await?)
+    }
+
+    /// Whose token it is, if it is a good one of a user of this app.
+    pub(super) async fn holder(&self, claims: &Claims) -> Result<Option<Arc<Holder>>, Error> {
+        if claims.typ != TokenKind::User || !self.opens_this_app(claims) {
+            return Ok(None);
+        }
+        Ok(self.state.holder(self.app.id, claims).await?.filter(|holder| holder.may_show(claims)))
+    }
+
+    pub(super) fn opens_this_app(&self, claims: &Claims) -> bool {
+        claims.app == self.app.uuid && claims.app_generation == self.app.token_generation
+    }
+
+    /// What the call does, as far as it matters which users may.
+    pub(super) fn action(&self) -> Action {
+        permissions::action(self.http.method(), self.http.match_pattern().as_deref())
     }
 
     /// Reads the body of any method and any Content-Type: clients send JSON without one, and with DELETE.
@@ -146,6 +203,16 @@ impl AppRequest {
         self.segments.chatroom_id.as_deref().unwrap_or_default()
     }
 
+    /// The part of the path that names the user, or several.
+    pub fn user_segment(&self) -> &str {
+        self.segments.usernames.as_deref().unwrap_or_default()
+    }
+
+    /// The query string, as it is to be echoed and asked.
+    pub fn params(&self) -> Params {
+        Params::parse(self.http.query_string())
+    }
+
     /// Whether there is a body.
     pub fn has_body(&self) -> bool {
         !self.body.is_empty()
@@ -170,7 +237,35 @@ impl std::ops::Deref for Call {
     }
 }
 
+impl User {
+    fn new(name: &str, holder: &Holder) -> Self {
+        let moderates = holder.moderates.as_ref().map(|(role, rooms)| {
+            let role = match role {
+                ModeratorRole::Viewer => Role::Viewer,
+                ModeratorRole::Moderator => Role::Moderator,
+            };
+            (role, rooms.clone())
+        });
+        Self { name: Names::new([name]), is_super_admin: holder.is_super_admin, moderates }
+    }
+}
+
 impl Call {
+    /// Who makes the call.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// What the caller may do to the room; `None`: all.
+    pub(super) fn permit(&self, room: &RoomKey) -> Option<Permit> {
+        match &self.caller {
+            Caller::App => None,
+            Caller::User(user) => {
+                Some(Permit { user: user.name.clone(), action: self.request.action(), app_roles: user.roles(Some(room.id())) })
+            }
+        }
+    }
+
     /// The user that the path names.
     pub fn user(&self) -> Names {
         Names::new([self.user_segment()])
@@ -226,11 +321,6 @@ impl Call {
         Ok(Names::new(names))
     }
 
-    /// The part of the path that names the user, or several.
-    pub fn user_segment(&self) -> &str {
-        self.segments.usernames.as_deref().unwrap_or_default()
-    }
-
     /// The part of the path that names a callback rule.
     pub fn rule_segment(&self) -> &str {
         self.segments.rule.as_deref().unwrap_or_default()
@@ -251,16 +341,24 @@ impl Call {
         Ok(CursorRequest { scope, after, limit: paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT) })
     }
 
+    /// Whether the same call would still be let in; for answers that go on. What cannot be asked stays as it was.
+    pub async fn is_still_permitted(&self) -> bool {
+        let asked = async {
+            let app = self.state.app(&self.app.org, &self.app.name).await?;
+            if app.is_none_or(|app| app.token_generation != self.token.app_generation) {
+                return Err(Error::Unauthenticated);
+            }
+            let (_, caller) = self.authenticate().await?;
+            permissions::require(&self.request, &caller).await
+        };
+        !matches!(asked.await, Err(Error::Unauthenticated | Error::NotPermitted))
+    }
+
     /// How long the token is still good; for answers that go on.
     pub fn token_life(&self) -> Duration {
         const LONGEST: Duration = Duration::from_hours(24 * 365);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Duration::from_secs(self.token.exp).saturating_sub(now).min(LONGEST)
-    }
-
-    /// The query string, as it is to be echoed and asked.
-    pub fn params(&self) -> Params {
-        Params::parse(self.http.query_string())
     }
 
     /// The request as it came in.
@@ -269,7 +367,7 @@ impl Call {
     }
 
     /// The HTTP method in lower case.
-    pub(super) fn action(&self) -> String {
+    pub(super) fn method(&self) -> String {
         self.http.method().as_str().to_ascii_lowercase()
     }
 

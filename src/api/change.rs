@@ -17,6 +17,7 @@ use super::reply;
 use crate::error::Error;
 use crate::idempotency::{Answer, Claim};
 use crate::rooms::operation::Operation;
+use crate::rooms::permissions::Permitted;
 
 /// What an answer says besides its data: all that is left of a call when its change is made.
 pub struct Head {
@@ -32,7 +33,7 @@ pub struct Head {
 impl Head {
     pub(super) fn of(call: &Call) -> Self {
         Self {
-            action: call.action(),
+            action: call.method(),
             application: call.app.uuid,
             params: call.params(),
             uri: call.uri(),
@@ -102,6 +103,7 @@ impl Call {
         write: impl Fn(&Head, O::Outcome) -> Result<Vec<u8>, Error> + Send + 'static,
     ) -> Result<HttpResponse, Error> {
         let (room, actor, writer) = (self.room()?, self.actor()?, &self.state.writer);
+        let operation = Permitted { permit: self.permit(&room), operation };
         let claim = self.http().extensions_mut().remove::<Claim>();
         let answer = match claim {
             None => Answer { status: 200, body: write(&head, writer.submit(&room, &actor, operation).await?)? },

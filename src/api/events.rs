@@ -10,7 +10,6 @@ use actix_web::{HttpResponse, Responder as _};
 use futures_util::stream;
 use tokio::time::{Instant, Interval, interval_at};
 
-use super::State;
 use super::call::Call;
 use super::idempotent_resource;
 use super::paging;
@@ -29,6 +28,10 @@ const MAX_LIMIT: i64 = 1000;
 
 /// Events that a stream reads at once while it catches up. Each may be about a thousand users.
 const CAUGHT_UP_AT_ONCE: i64 = 100;
+
+/// How long a stream goes on whose token was revoked, or whose user may not read it any more, besides what is remembered of
+/// both.
+const RECHECKED_EVERY: Duration = Duration::from_millis(400);
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -113,7 +116,7 @@ fn last_event_id(call: &Call) -> Option<&str> {
 
 /// A stream under way: first what has happened since its start, page by page, then what happens.
 struct Stream {
-    state: web::Data<State>,
+    call: Call,
     scope: Scope,
     kinds: Option<Vec<String>>,
     /// Behind what was sent last.
@@ -125,6 +128,8 @@ struct Stream {
     heartbeat: Interval,
     /// The end of the token.
     ends_at: Instant,
+    /// When to ask whether the token still opens this.
+    rechecks: Interval,
 }
 
 impl Stream {
@@ -151,7 +156,8 @@ impl Stream {
                 interval_at(Instant::now() + every, every)
             },
             ends_at: Instant::now() + call.token_life(),
-            state: call.state.clone(),
+            rechecks: interval_at(Instant::now() + RECHECKED_EVERY, RECHECKED_EVERY),
+            call,
             scope,
         };
         let chunks = stream::unfold(stream, |mut stream| async {
@@ -182,10 +188,11 @@ impl Stream {
                 }
                 continue;
             }
-            let stop = self.state.stop.clone();
+            let stop = self.call.state.stop.clone();
             tokio::select! {
                 () = stop.cancelled() => return None,
                 () = tokio::time::sleep_until(self.ends_at) => return None,
+                _ = self.rechecks.tick() => self.is_over = !self.call.is_still_permitted().await,
                 _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": alive\n\n")),
                 event = self.subscription.next() => self.write(&*event?),
             }
@@ -193,7 +200,7 @@ impl Stream {
     }
 
     async fn catch_up(&mut self) -> Result<(), Error> {
-        let (db, kinds) = (&self.state.db, self.kinds.as_deref());
+        let (db, kinds) = (&self.call.state.db, self.kinds.as_deref());
         match &self.scope {
             Scope::Room(key) => {
                 let page = feeds::of_room(db, key, Some(self.position.n), CAUGHT_UP_AT_ONCE, kinds).await?;
@@ -220,7 +227,7 @@ impl Stream {
     fn write(&mut self, FeedEvent { position, event }: &FeedEvent) {
         let (is_new, id) = match &self.scope {
             Scope::Room(_) => (position.n > self.position.n, position.n.to_string()),
-            Scope::App(app) => (*position > self.position, self.state.cursors.write(&app_scope(*app), position)),
+            Scope::App(app) => (*position > self.position, self.call.state.cursors.write(&app_scope(*app), position)),
         };
         if !is_new {
             return;

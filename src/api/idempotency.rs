@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
 use super::State;
-use super::call::AppRequest;
+use super::call::{AppRequest, Caller};
 use super::reply;
 use crate::error::{Causes, Error};
 use crate::idempotency::{self, Answer, Claim, Claimed, KeyedCall, worth_keeping};
@@ -51,12 +51,18 @@ pub async fn once(mut request: ServiceRequest, next: Next<BoxBody>) -> Result<Se
 /// What a key is about: the same key with another print is a mistake of the caller's. Only a good token gets so far.
 async fn read(request: &mut ServiceRequest) -> Result<(Data<State>, KeyedCall), Error> {
     let app_request = AppRequest::open(request.request().clone()).await?;
-    app_request.authenticate()?;
+    let (_, caller) = app_request.authenticate().await?;
+    let user = match &caller {
+        Caller::App => "",
+        Caller::User(user) => user.name.given().first().map_or("", String::as_str),
+    };
     let key = key(request.headers())?;
     let app_request = app_request.read_body(&mut request.take_payload()).await?;
     request.set_payload(Payload::from(app_request.bytes().clone()));
     let uri = request.uri();
-    let parts: [&[u8]; 4] = [
+    let parts: [&[u8]; 5] = [
+        // One user's answer is not told to another.
+        user.as_bytes(),
         request.method().as_str().as_bytes(),
         uri.path().as_bytes(),
         uri.query().unwrap_or_default().as_bytes(),
@@ -79,7 +85,7 @@ fn key(headers: &HeaderMap) -> Result<String, Error> {
 }
 
 /// Each part goes in behind its length, so that no two calls look the same.
-fn print(parts: [&[u8]; 4]) -> [u8; 32] {
+fn print<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

@@ -23,7 +23,9 @@ mod events;
 mod health;
 mod idempotency;
 mod members;
+mod moderators;
 mod mutes;
+mod permissions;
 mod speech;
 mod standing;
 mod super_admins;
@@ -39,22 +41,29 @@ use actix_web::middleware::from_fn;
 use actix_web::{Resource, web};
 use moka::future::Cache;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use self::cursor::Cursors;
 use crate::accounts::apps::{self, App};
-use crate::auth::{Keys, Passwords};
+use crate::accounts::tokens::{self as good_tokens, Holder};
+use crate::auth::{Claims, Keys, Passwords};
 use crate::callbacks::sender::Sender;
 use crate::config::Settings;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::subscriptions::Following;
+use crate::names::Names;
 use crate::rooms::writer::Writer;
 
-/// How long an app that was looked up is taken for granted: so long does a change by the operator need to be seen.
-const APP_LIFE: Duration = Duration::from_secs(1);
+/// How long an app or a token that was looked up is taken for granted: so long does a change of settings or roles need to
+/// be seen, or a revocation.
+const LIFE: Duration = Duration::from_millis(500);
 
 /// Most apps that are remembered at once.
 const APPS_REMEMBERED: u64 = 10_000;
+
+/// Most tokens that are remembered at once, of apps and of users.
+const TOKENS_REMEMBERED: u64 = 100_000;
 
 /// What every call works with. Nothing in it outlives the process, or needs to.
 #[derive(Clone)]
@@ -83,6 +92,10 @@ pub struct Shared {
     /// The settings of this process.
     pub settings: Settings,
     apps: Cache<(String, String), Option<Arc<App>>>,
+    /// Tokens of apps by their own names, and whether they are revoked.
+    revoked: Cache<(i32, Uuid), bool>,
+    /// Tokens of users by their own names, and whose they are.
+    holders: Cache<(i32, Uuid), Option<Arc<Holder>>>,
 }
 
 impl State {
@@ -102,7 +115,9 @@ impl State {
             sender: Sender::new(&secrets, &settings.callbacks)?,
             following,
             stop,
-            apps: Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(APP_LIFE).build(),
+            apps: Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(LIFE).build(),
+            revoked: Cache::builder().max_capacity(TOKENS_REMEMBERED).time_to_live(LIFE).build(),
+            holders: Cache::builder().max_capacity(TOKENS_REMEMBERED).time_to_live(LIFE).build(),
             settings,
         };
         Ok(Self { db: shared.writer.db().clone(), shared: Arc::new(shared) })
@@ -113,17 +128,36 @@ impl State {
         Self { db, shared: self.shared.clone() }
     }
 
-    /// The app of that name, asked for once a second at most.
+    /// The app of that name, asked for twice a second at most.
     async fn app(&self, org: &str, name: &str) -> Result<Option<Arc<App>>, Error> {
         // What cannot be one is not worth remembering.
         if !apps::is_app_name(org) || !apps::is_app_name(name) {
             return Ok(None);
         }
         let look_up = async { apps::find(&self.db, org, name).await.map(|app| app.map(Arc::new)) };
-        self.apps.try_get_with((org.into(), name.into()), look_up).await.map_err(|error| match *error {
-            Error::Unavailable(_) => Error::Unavailable(error.into()),
-            _ => Error::Internal(error.into()),
-        })
+        self.apps.try_get_with((org.into(), name.into()), look_up).await.map_err(shared)
+    }
+
+    /// Whether the app's token of that name is revoked, asked for twice a second at most.
+    async fn is_revoked(&self, app: i32, jti: Uuid) -> Result<bool, Error> {
+        self.revoked.try_get_with((app, jti), good_tokens::is_revoked(&self.db, app, jti)).await.map_err(shared)
+    }
+
+    /// Whose token it is, asked for twice a second at most. Whether it is a good one is for the caller to see.
+    async fn holder(&self, app: i32, claims: &Claims) -> Result<Option<Arc<Holder>>, Error> {
+        let look_up = async {
+            let holder = good_tokens::holder(&self.db, app, &Names::new([claims.sub.as_str()]), claims.jti).await;
+            holder.map(|holder| holder.map(Arc::new))
+        };
+        self.holders.try_get_with((app, claims.jti), look_up).await.map_err(shared)
+    }
+}
+
+/// A failure that several calls share.
+fn shared(error: Arc<Error>) -> Error {
+    match *error {
+        Error::Unavailable(_) => Error::Unavailable(error.into()),
+        _ => Error::Internal(error.into()),
     }
 }
 
@@ -145,6 +179,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(users::routes)
                 // Before the rooms, so that no room is ever called so.
                 .configure(super_admins::routes)
+                .configure(moderators::routes)
                 .configure(members::routes)
                 .configure(admins::routes)
                 .configure(blocks::routes)

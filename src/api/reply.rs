@@ -94,7 +94,7 @@ impl<D: Serialize> Responder for Reply<D> {
         let call = self.call;
         let params = call.params();
         HttpResponse::Ok().json(Envelope {
-            action: self.action.map_or_else(|| call.action(), str::to_owned),
+            action: self.action.map_or_else(|| call.method(), str::to_owned),
             application: Some(call.app.uuid),
             params: (!params.is_empty()).then_some(params),
             path: None,
@@ -147,7 +147,7 @@ impl<E: Serialize, D: Serialize> Responder for UserReply<E, D> {
         let call = self.call;
         let params = call.params();
         HttpResponse::Ok().json(Envelope {
-            action: call.action(),
+            action: call.method(),
             application: (!self.is_read).then_some(call.app.uuid),
             params: (!params.is_empty()).then_some(params),
             path: Some("/users"),

@@ -4,13 +4,16 @@
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use serde::Serialize;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::body::Body;
-use super::call::{AppRequest, Call};
+use super::call::{AppRequest, Call, Caller};
+use super::reply::Reply;
 use super::resource;
 use super::users::Entity;
 use crate::accounts::apps;
+use crate::accounts::tokens as good_tokens;
 use crate::accounts::users::{self, Account, Registration};
 use crate::auth::{self, Life, Subject, TokenKind};
 use crate::error::Error;
@@ -19,7 +22,8 @@ use crate::names::{MAX_NAME_BYTES, Names, is_username};
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(resource("/token").route(web::post().to(issue)))
-        .service(resource("/token/introspect").route(web::post().to(introspect)));
+        .service(resource("/token/introspect").route(web::post().to(introspect)))
+        .service(resource("/token/revoke").route(web::post().to(revoke)));
 }
 
 async fn issue(request: AppRequest) -> Result<HttpResponse, Error> {
@@ -52,7 +56,7 @@ async fn app_token(request: &AppRequest, body: &Body) -> Result<HttpResponse, Er
     if !auth::client_secret_matches(app.uuid, client_secret, &credentials.client_secret_hash) {
         return Err(Error::InvalidGrant("client_secret does not match"));
     }
-    let token = request.state.keys.issue(app.uuid, &Subject::Client(client_id), life)?;
+    let token = request.state.keys.issue(app.audience(), &Subject::Client(client_id), life)?;
     Ok(HttpResponse::Ok().json(AppToken { access_token: token.text, expires_in: token.expires_in, application: app.uuid }))
 }
 
@@ -81,7 +85,9 @@ async fn token_for_password(request: &AppRequest, body: &Body) -> Result<HttpRes
 
 /// Needs the token of the app; registers an unknown user if asked to, without a password.
 async fn token_on_the_word_of_the_app(request: &AppRequest, body: &Body) -> Result<HttpResponse, Error> {
-    request.authenticate()?;
+    if let (_, Caller::User(_)) = request.authenticate().await? {
+        return Err(Error::NotPermitted);
+    }
     let username = text(body, "username", "username must be provided")?;
     if username.len() > MAX_NAME_BYTES {
         return Err(Error::IllegalArgument("USERNAME_TOO_LONG".into()));
@@ -111,12 +117,12 @@ fn user_token(request: &AppRequest, account: Account, life: Life) -> Result<Http
         return Err(Error::InvalidGrant("user not activated"));
     }
     let subject = Subject::User { name: &user.username, uuid: user.uuid, generation };
-    let token = request.state.keys.issue(request.app.uuid, &subject, life)?;
+    let token = request.state.keys.issue(request.app.audience(), &subject, life)?;
     Ok(HttpResponse::Ok().json(UserToken { access_token: token.text, expires_in: token.expires_in, user: user.into() }))
 }
 
 /// As RFC 7662 has it, for a gateway that must know whose token it was shown.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Introspection {
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,24 +131,54 @@ struct Introspection {
     iat: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<Uuid>,
 }
 
-/// Whether a user token is good: of this app, not expired, not revoked, and of a user who may sign in.
+/// Whether a user token is good: of this app, not expired, not revoked, and of a user who may sign in. As it is now: nothing
+/// that was looked up before is taken for granted.
 async fn introspect(call: Call) -> Result<HttpResponse, Error> {
     let body = call.body()?;
     let token = text(&body, "token", "token must be provided")?;
-    let claims = call.state.keys.claims(token, TokenKind::User).filter(|claims| claims.app == call.app.uuid);
-    let mut answer = Introspection { active: false, username: None, iat: None, exp: None };
-    if let Some(claims) = claims {
-        let account = users::account(&call.state.db, call.app.id, &Names::new([claims.sub.as_str()])).await?;
-        answer.active = account.is_some_and(|account| {
-            account.user.activated && Some(account.user.uuid) == claims.uid && Some(account.token_generation) == claims.generation
-        });
-        if answer.active {
-            (answer.username, answer.iat, answer.exp) = (Some(claims.sub.clone()), Some(claims.iat), Some(claims.exp));
-        }
+    let mut answer = Introspection::default();
+    if let Some(claims) = call.state.keys.claims(token)
+        && claims.typ == TokenKind::User
+        && call.opens_this_app(&claims)
+        && let name = Names::new([claims.sub.as_str()])
+        && let Some(holder) = good_tokens::holder(&call.state.db, call.app.id, &name, claims.jti).await?
+        && holder.may_show(&claims)
+    {
+        answer = Introspection {
+            active: true,
+            username: Some(claims.sub.clone()),
+            iat: Some(claims.iat),
+            exp: Some(claims.exp),
+            jti: Some(claims.jti),
+        };
     }
     Ok(HttpResponse::Ok().json(answer))
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    result: bool,
+}
+
+/// Revokes one token of the app or of a user of it: that `token`, or the one called `jti`. One that was revoked or has ended
+/// stays so.
+async fn revoke(call: Call) -> Result<Reply<Revoked>, Error> {
+    let body = call.body()?;
+    let (jti, exp) = match (body.text("token")?, body.text("jti")?) {
+        (Some(token), None) => {
+            let claims = call.state.keys.claims(token).filter(|claims| claims.app == call.app.uuid);
+            let claims = claims.ok_or_else(|| Error::invalid("token"))?;
+            (claims.jti, i64::try_from(claims.exp).ok().and_then(|exp| OffsetDateTime::from_unix_timestamp(exp).ok()))
+        }
+        (None, Some(jti)) => (Uuid::try_parse(jti).map_err(|_| Error::invalid("jti"))?, None),
+        _ => return Err(Error::InvalidParameter("token or jti must be provided".into())),
+    };
+    good_tokens::revoke(&call.state.db, call.app.id, jti, exp).await?;
+    Ok(call.reply(Revoked { result: true }))
 }
 
 /// A text that must be there; if it is not, the call is refused in the words of this path.

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use roomward::accounts::apps::{self, App, Credentials};
+use roomward::accounts::{tokens, users};
 use roomward::auth;
 use roomward::config::Settings;
 use roomward::db::Db;
+use roomward::names::Names;
 use uuid::Uuid;
 
 use super::{Failure, connect};
@@ -40,6 +42,18 @@ pub enum AppCommand {
         #[arg(required = true)]
         settings: Vec<String>,
     },
+    /// Revoke all tokens of an app and of its users; with `--user` or `--jti`: those of one user, or a single one. Every
+    /// instance refuses them within a second.
+    RevokeTokens {
+        /// The app, as ORG/APP.
+        app: String,
+        /// Only this user's.
+        #[arg(long, conflicts_with = "jti")]
+        user: Option<String>,
+        /// Only the token of this id; `POST …/token/introspect` tells it.
+        #[arg(long)]
+        jti: Option<Uuid>,
+    },
     /// Give an app another client secret, and print it this once. Tokens stay good.
     RotateSecret {
         /// The app, as ORG/APP.
@@ -67,6 +81,18 @@ pub async fn run(settings: &Settings, command: AppCommand) -> Result<ExitCode, F
                 overrides.set(key, value)?;
             }
             apps::set_overrides(&db, app.id, overrides).await?;
+        }
+        AppCommand::RevokeTokens { app, user, jti } => {
+            let app = find(&db, &app).await?;
+            match (user, jti) {
+                (Some(user), _) => {
+                    if !users::revoke_tokens(&db, app.id, &Names::new([&user])).await? {
+                        return Err(format!("there is no user {user}").into());
+                    }
+                }
+                (None, Some(jti)) => tokens::revoke(&db, app.id, jti, None).await?,
+                (None, None) => tokens::revoke_all(&db, app.id).await?,
+            }
         }
         AppCommand::RotateSecret { app } => {
             let app = find(&db, &app).await?;

@@ -3,6 +3,7 @@
 mod apps;
 mod callbacks;
 mod migrations;
+mod moderators;
 mod serve;
 mod tokens;
 
@@ -16,6 +17,7 @@ use sqlx::postgres::PgPoolOptions;
 
 use self::apps::AppCommand;
 use self::callbacks::CallbackCommand;
+use self::moderators::ModeratorCommand;
 
 /// What an operator reads after `roomward: `, when a command ends with 1.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -44,10 +46,16 @@ enum Command {
     /// Where what happens in an app is sent.
     #[command(subcommand)]
     Callback(CallbackCommand),
-    /// Print a new app token.
+    /// Users who read or moderate the rooms of their app.
+    #[command(subcommand)]
+    Moderator(ModeratorCommand),
+    /// Print a new token of an app, or of one of its users.
     Token {
         /// The app, as ORG/APP.
         app: String,
+        /// The user; without it: the app itself.
+        #[arg(long)]
+        user: Option<String>,
         /// Its life in seconds; 0 = until its key goes. Without it: `auth.token_ttl_seconds`.
         #[arg(long)]
         ttl: Option<u32>,
@@ -80,7 +88,8 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Migrate { status: true } => migrations::status(&settings).await,
         Command::App(command) => apps::run(&settings, command).await,
         Command::Callback(command) => callbacks::run(&settings, command).await,
-        Command::Token { app, ttl } => tokens::print(&settings, &app, ttl).await,
+        Command::Moderator(command) => moderators::run(&settings, command).await,
+        Command::Token { app, user, ttl } => tokens::print(&settings, &app, user, ttl).await,
         Command::Health => serve::health(&settings),
     }
 }

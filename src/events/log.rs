@@ -28,6 +28,9 @@ pub struct Actor {
 /// A client of the app that says nothing about whom it acts for, in the word of the hosted service.
 pub const CLIENT: &str = "@ppAdmin";
 
+/// The operator of the service, at its command line.
+pub const OPERATOR: &str = "@operator";
+
 /// The service itself: what ends by itself.
 pub const SYSTEM: &str = "@system";
 
@@ -40,6 +43,11 @@ impl Actor {
     /// As it was kept with what is still to be told. Without a name it was kept before there were any.
     pub(crate) fn kept(name: Option<String>, reason: Option<String>) -> Self {
         Self { name: name.map_or(Cow::Borrowed(CLIENT), Cow::Owned), reason }
+    }
+
+    /// The operator of the service, at its command line.
+    pub const fn operator() -> Self {
+        Self { name: Cow::Borrowed(OPERATOR), reason: None }
     }
 
     /// The service itself.
@@ -112,6 +120,10 @@ kinds! {
     SuperAdminAdd = "ROOM_SUPER_ADMIN/ADD",
     /// A super admin is a plain user again.
     SuperAdminRemove = "ROOM_SUPER_ADMIN/REMOVE",
+    /// A user is a moderator of the app now, or one with another role or other rooms.
+    ModeratorAdd = "MODERATOR/ADD",
+    /// A moderator is a plain user again.
+    ModeratorRemove = "MODERATOR/REMOVE",
 }
 
 impl Kind {

@@ -23,6 +23,10 @@ impl Operation for Promote {
         needs.users(&self.name, Facts::REGISTERED | Facts::MEMBER | Facts::ADMIN);
     }
 
+    fn targets(&self) -> Option<&Names> {
+        Some(&self.name)
+    }
+
     fn decide(&self, view: &RoomView<'_>) -> Decision<()> {
         let user = view.require(&self.name)?;
         let known = view.user(user, Facts::MEMBER | Facts::ADMIN);
@@ -50,6 +54,10 @@ impl Operation for Demote {
 
     fn needs(&self, needs: &mut Needs) {
         needs.users(&self.name, Facts::REGISTERED | Facts::ADMIN);
+    }
+
+    fn targets(&self) -> Option<&Names> {
+        Some(&self.name)
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<()> {

@@ -49,6 +49,10 @@ impl Operation for Set {
         needs.attributes = true;
     }
 
+    fn targets(&self) -> Option<&Names> {
+        None
+    }
+
     fn decide(&self, view: &RoomView<'_>) -> Decision<Outcome> {
         require_member(view, &self.operator)?;
         let setter = self.operator.name.given().first();
@@ -88,6 +92,10 @@ impl Operation for Delete {
     fn needs(&self, needs: &mut Needs) {
         needs.users(&self.operator.name, Facts::MEMBER);
         needs.attributes = true;
+    }
+
+    fn targets(&self) -> Option<&Names> {
+        None
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Outcome> {

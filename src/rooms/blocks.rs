@@ -47,6 +47,10 @@ impl Operation for Block {
         needs.block_limit = needs.block_limit.max(self.limit);
     }
 
+    fn targets(&self) -> Option<&Names> {
+        Some(&self.names)
+    }
+
     fn decide(&self, view: &RoomView<'_>) -> Decision<Self::Outcome> {
         let verdict = |name: &String| {
             let user = view.user(name, Facts::MEMBER | Facts::BLOCK);
@@ -79,6 +83,10 @@ impl Operation for Unblock {
 
     fn needs(&self, needs: &mut Needs) {
         needs.users(&self.names, Facts::BLOCK);
+    }
+
+    fn targets(&self) -> Option<&Names> {
+        Some(&self.names)
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<bool>> {

@@ -35,6 +35,10 @@ impl Operation for Update {
         }
     }
 
+    fn targets(&self) -> Option<&Names> {
+        None
+    }
+
     fn decide(&self, view: &RoomView<'_>) -> Decision<()> {
         if self.maxusers.is_some_and(|maxusers| maxusers < view.room.counters.members) {
             return Err(Error::SeatsTaken);
@@ -109,6 +113,10 @@ impl Operation for SetMuteAll {
 
     fn needs(&self, _: &mut Needs) {}
 
+    fn targets(&self) -> Option<&Names> {
+        None
+    }
+
     fn decide(&self, view: &RoomView<'_>) -> Decision<()> {
         let reason = view.actor.reason.clone().filter(|_| self.mute_all);
         let former = view.room.mute_all;
@@ -133,6 +141,10 @@ impl Operation for SetAnnouncement {
         needs.texts = true;
     }
 
+    fn targets(&self) -> Option<&Names> {
+        None
+    }
+
     fn decide(&self, view: &RoomView<'_>) -> Decision<()> {
         let former = view.room.texts.as_ref().map(|texts| texts.announcement.as_str()).unwrap_or_default();
         if former == self.text {
@@ -151,6 +163,10 @@ impl Operation for Delete {
     type Outcome = ();
 
     fn needs(&self, _: &mut Needs) {}
+
+    fn targets(&self) -> Option<&Names> {
+        None
+    }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<()> {
         Ok(((), vec![Change::Delete(view.actor.clone())]))

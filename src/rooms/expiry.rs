@@ -10,6 +10,7 @@ use super::operation::{Decision, Operation};
 use super::restrictions::{BLOCKS, List, MUTES, about};
 use super::state::{Ended, Needs, Room, RoomView};
 use crate::events::log::{Actor, NewEvent};
+use crate::names::Names;
 
 /// How many ended mutes, and ended blocks, a change takes along that is about something else.
 pub const TAKEN_ALONG: u32 = 20;
@@ -50,6 +51,10 @@ impl Operation for EndExpired {
 
     fn needs(&self, needs: &mut Needs) {
         needs.ended = needs.ended.max(self.batch);
+    }
+
+    fn targets(&self) -> Option<&Names> {
+        None
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Ended> {

@@ -26,6 +26,10 @@ impl Operation for Forget {
         needs.attributes = true;
     }
 
+    fn targets(&self) -> Option<&Names> {
+        None
+    }
+
     fn decide(&self, view: &RoomView<'_>) -> Decision<()> {
         let names = self.name.given();
         let Some(user) = names.first() else { return Ok(((), Vec::new())) };

@@ -36,6 +36,10 @@ impl Operation for Add {
         }
     }
 
+    fn targets(&self) -> Option<&Names> {
+        Some(&self.names)
+    }
+
     fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<Added>> {
         let counters = &view.room.counters;
         let mut seats_left = counters.maxusers - counters.members;
@@ -97,6 +101,10 @@ impl Operation for Remove {
 
     fn needs(&self, needs: &mut Needs) {
         needs.users(&self.names, Facts::REGISTERED | Facts::LEAVING);
+    }
+
+    fn targets(&self) -> Option<&Names> {
+        Some(&self.names)
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<Removed>> {

@@ -9,6 +9,7 @@
 
 pub mod changes;
 pub mod operation;
+pub mod permissions;
 pub mod state;
 
 pub mod admins;

@@ -33,6 +33,10 @@ impl Operation for Mute {
         needs.mute_limit = needs.mute_limit.max(self.limit);
     }
 
+    fn targets(&self) -> Option<&Names> {
+        Some(&self.names)
+    }
+
     fn decide(&self, view: &RoomView<'_>) -> Decision<Self::Outcome> {
         let not_members = self.names.select(|index| !view.is_member(&self.names.given()[index]));
         if !not_members.is_empty() {
@@ -59,6 +63,10 @@ impl Operation for Unmute {
 
     fn needs(&self, needs: &mut Needs) {
         needs.users(&self.names, Facts::REGISTERED | Facts::MUTE);
+    }
+
+    fn targets(&self) -> Option<&Names> {
+        Some(&self.names)
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<bool>> {

@@ -4,7 +4,7 @@ use super::changes::Change;
 use super::state::{Needs, RoomView, State};
 use crate::error::Error;
 use crate::events::log::Actor;
-use crate::names::RoomKey;
+use crate::names::{Names, RoomKey};
 
 /// A change of one room.
 ///
@@ -16,6 +16,9 @@ pub trait Operation: Send + Sync + 'static {
 
     /// Names what [`decide`](Self::decide) will look at. Nothing else is loaded.
     fn needs(&self, needs: &mut Needs);
+
+    /// Those to whom it is done, as far as it depends on them who may do it.
+    fn targets(&self) -> Option<&Names>;
 
     /// Decides. A refusal leaves no trace, since nothing can be changed in here.
     fn decide(&self, room: &RoomView<'_>) -> Decision<Self::Outcome>;

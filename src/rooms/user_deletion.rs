@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::forgetting::Forget;
 use super::writer::Writer;
-use crate::accounts::super_admins;
 use crate::accounts::users::User;
+use crate::accounts::{moderators, super_admins};
 use crate::db::Db;
 use crate::error::{Causes, Error};
 use crate::events::log::Actor;
@@ -99,7 +99,8 @@ async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Na
     .fetch_all(&mut *connection)
     .await?;
     let marked: Vec<String> = users.iter().map(|user| user.username.clone()).collect();
-    super_admins::delete(connection, app, last, actor, &marked).await?;
+    let last = super_admins::delete(connection, app, last, actor, &marked).await?;
+    moderators::delete(connection, app, last, actor, &marked).await?;
     Ok(users)
 }
 

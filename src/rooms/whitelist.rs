@@ -19,6 +19,10 @@ impl Operation for Add {
         needs.users(&self.names, Facts::MEMBER | Facts::WHITELIST);
     }
 
+    fn targets(&self) -> Option<&Names> {
+        Some(&self.names)
+    }
+
     fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<bool>> {
         let are_members = are_members(view, &self.names);
         let listed = self
@@ -43,6 +47,10 @@ impl Operation for Remove {
 
     fn needs(&self, needs: &mut Needs) {
         needs.users(&self.names, Facts::MEMBER | Facts::WHITELIST);
+    }
+
+    fn targets(&self) -> Option<&Names> {
+        Some(&self.names)
     }
 
     fn decide(&self, view: &RoomView<'_>) -> Decision<Vec<bool>> {

@@ -1,5 +1,5 @@
-//! The background task that takes away what is too old: events, deliveries that have ended, kept answers, and what is
-//! left of deleted callback rules.
+//! The background task that takes away what is too old: events, deliveries that have ended, kept answers, what is
+//! left of deleted callback rules, and revocations of tokens that have ended by themselves.
 //!
 //! It works in bounded batches, on any number of instances at once, and may be late or dead without harm.
 
@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::tokens;
 use crate::config::Settings;
 use crate::db::Db;
 use crate::error::{Causes, Error};
@@ -36,6 +37,7 @@ pub struct Removed {
     pub deliveries: u64,
     pub rules: u64,
     pub answers: u64,
+    pub tokens: u64,
 }
 
 /// In which apps the last pass did not come to the end of the old events, and how far it came.
@@ -50,8 +52,8 @@ pub async fn run(db: Db, settings: Settings, stop: CancellationToken) {
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         match pass(&db, &settings, &mut unfinished, &stop).await {
             Ok(removed) if removed == Removed::default() => {}
-            Ok(Removed { events, deliveries, rules, answers }) => {
-                tracing::info!(events, deliveries, rules, answers, "removed what was too old");
+            Ok(Removed { events, deliveries, rules, answers, tokens }) => {
+                tracing::info!(events, deliveries, rules, answers, tokens, "removed what was too old");
             }
             Err(error) => tracing::warn!(
                 error = %Causes(&error),
@@ -68,8 +70,9 @@ pub async fn pass(db: &Db, settings: &Settings, unfinished: &mut Unfinished, sto
     let events = events(db, period, batch, unfinished, stop).await;
     let deliveries = again(stop, || retention::forget_deliveries(db, period.keep_undelivered, batch)).await;
     let rules = rules(db, batch, stop).await;
+    let tokens = again(stop, || tokens::forget_ended(db, batch)).await;
     let answers = again(stop, || idempotency::forget(db, &settings.idempotency, batch)).await;
-    Ok(Removed { events: events?, deliveries: deliveries?, rules: rules?, answers: answers? })
+    Ok(Removed { events: events?, deliveries: deliveries?, rules: rules?, answers: answers?, tokens: tokens? })
 }
 
 /// Removes old events: a batch of each app, then the next of each, so that none has to wait for the end of another. What

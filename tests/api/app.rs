@@ -200,6 +200,17 @@ impl TestApp {
         self.client.request(method, format!("{}{path}", self.base())).bearer_auth(&self.token)
     }
 
+    /// A token of that user's.
+    pub async fn user_token(&self, name: &str) -> String {
+        let answer = self.post_json("/token", json!({"grant_type": "inherit", "username": name})).await;
+        answer.json()["access_token"].as_str().expect("a token").to_owned()
+    }
+
+    /// A request with another token than the app's.
+    pub fn as_user(&self, token: &str, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base())).bearer_auth(token)
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
     }
@@ -538,7 +549,7 @@ pub async fn recount(db: &PgPool, app: i32) {
 
 /// A token of that app, good for an hour.
 pub fn token(app: &App) -> String {
-    Keys::new(&[SECRET]).issue(app.uuid, &Subject::Client("test"), Life::Seconds(3600)).expect("a token").text
+    Keys::new(&[SECRET]).issue(app.audience(), &Subject::Client("test"), Life::Seconds(3600)).expect("a token").text
 }
 
 /// All members of a room of that many, as `plant_rooms` takes them: `user1` and on.

@@ -66,6 +66,48 @@ async fn apps_are_made_listed_and_given_new_secrets() {
 }
 
 #[tokio::test]
+async fn moderators_are_made_and_unmade_and_tokens_minted_and_revoked() {
+    let url = new_database().await;
+    let run = |arguments: &[&str]| roomward(&url, arguments, &[]);
+    assert!(run(&["migrate"]).status.success());
+    assert!(run(&["app", "create", "acme/live"]).status.success());
+    let db = sqlx::PgPool::connect(&url).await.expect("the database");
+    sqlx::query("insert into users (app, username) select id, 'ann' from apps").execute(&db).await.expect("a user");
+
+    let added = run(&["moderator", "add", "acme/live", "Ann", "--role", "viewer"]);
+    assert_eq!(out(&added), "ann  viewer  all rooms  added by @operator\n", "{}", err(&added));
+    assert_eq!(out(&run(&["moderator", "list", "acme/live"])), out(&added));
+    for (wrong, words) in [
+        (["moderator", "add", "acme/live", "bob"].as_slice(), "username bob doesn't exist!"),
+        (&["moderator", "add", "acme/live", "ann", "--role", "boss"], "--role is viewer or moderator"),
+        (&["moderator", "add", "acme/live", "ann", "--rooms", "1"], "grpID 1 does not exist!"),
+        (&["moderator", "remove", "acme/live", "bob"], "bob is no moderator"),
+        (&["token", "acme/live", "--user", "bob"], "there is no active user bob"),
+        (&["app", "revoke-tokens", "acme/live", "--user", "bob"], "there is no user bob"),
+    ] {
+        let refused = run(wrong);
+        assert!(!refused.status.success() && err(&refused).contains(words), "{wrong:?}: {}", err(&refused));
+    }
+    let token = out(&run(&["token", "acme/live", "--user", "ANN", "--ttl", "60"]));
+    assert_eq!(token.trim().split('.').count(), 3, "{token}");
+    let generations = async || -> (i32, i32, i64) {
+        sqlx::query_as(
+            "select apps.token_generation, users.token_generation, (select count(*) from revoked_tokens) from apps, users",
+        )
+        .fetch_one(&db)
+        .await
+        .expect("a row")
+    };
+    assert!(run(&["app", "revoke-tokens", "acme/live"]).status.success());
+    assert!(run(&["app", "revoke-tokens", "acme/live", "--user", "ann"]).status.success());
+    let jti = "00000000-0000-4000-8000-000000000000";
+    assert!(run(&["app", "revoke-tokens", "acme/live", "--jti", jti]).status.success());
+    assert_eq!(generations().await, (1, 1, 1));
+    assert!(run(&["moderator", "remove", "acme/live", "ann"]).status.success());
+    assert_eq!(out(&run(&["moderator", "list", "acme/live"])), "");
+}
+
+#[tokio::test]
 async fn callbacks_are_made_tried_paused_replayed_and_deleted() {
     let (url, receiver) = (new_database().await, Receiver::ok());
     let local = [("ROOMWARD__CALLBACKS__ALLOW_PRIVATE_TARGETS", "true")];

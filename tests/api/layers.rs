@@ -41,9 +41,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("accounts", &["auth", "config", "db", "error", "events", "names"]),
     ("rooms", &["accounts", "config", "db", "error", "events", "idempotency", "names"]),
     ("callbacks", &["auth", "config", "db", "error", "events", "names"]),
-    ("tasks", &["callbacks", "config", "db", "error", "events", "idempotency", "names", "rooms"]),
+    ("tasks", &["accounts", "callbacks", "config", "db", "error", "events", "idempotency", "names", "rooms"]),
     ("api", &["accounts", "auth", "callbacks", "config", "db", "error", "events", "idempotency", "names", "rooms", "telemetry"]),
-    ("cli", &["accounts", "auth", "callbacks", "config", "db", "migrations", "names", "server", "telemetry"]),
+    ("cli", &["accounts", "auth", "callbacks", "config", "db", "events", "migrations", "names", "rooms", "server", "telemetry"]),
 ];
 
 #[test]

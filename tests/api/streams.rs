@@ -227,12 +227,29 @@ async fn a_stream_ends_with_its_token_and_with_the_service() {
     let mut long = Stream::open(&app, &path, None).await;
     let mut short_lived = app.through(app.address);
     let subject = Subject::Client("test");
-    short_lived.token = Keys::new(&[SECRET]).issue(app.app.uuid, &subject, Life::Seconds(1)).expect("a token").text;
+    short_lived.token = Keys::new(&[SECRET]).issue(app.app.audience(), &subject, Life::Seconds(1)).expect("a token").text;
     let mut short = Stream::open(&short_lived, &path, None).await;
     assert!(short.event().await.is_none());
     instance.stop.stop().await;
     instance.join();
     assert!(long.event().await.is_none());
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_user_may_not_read_the_room_any_more_or_its_token_is_revoked() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    let path = format!("/chatrooms/{room}/events");
+    app.post_json(&format!("/chatrooms/{room}/admin"), json!({"newadmin": "bob"})).await;
+    let (mut by_owner, mut by_admin) = (app.through(app.address), app.through(app.address));
+    (by_owner.token, by_admin.token) = (app.user_token("ann").await, app.user_token("bob").await);
+    let (mut owner, mut admin) =
+        (Stream::open(&by_owner, &path, Some("0")).await, Stream::open(&by_admin, &path, Some("0")).await);
+    assert_eq!((owner.numbers(2).await, admin.numbers(2).await), (vec![1, 2], vec![1, 2]));
+    app.delete(&format!("/chatrooms/{room}/admin/bob")).await;
+    while admin.event().await.is_some() {}
+    app.get("/users/ann/disconnect").await;
+    while owner.event().await.is_some() {}
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ async fn without_a_good_token_nothing_is_told_not_even_whether_the_room_exists()
     let other = TestApp::new().await;
     let room = app.room_with("ann", &[]).await;
     let keys = Keys::new(&["another secret of thirty-two bytes"]);
-    let forged = keys.issue(app.app.uuid, &Subject::Client("test"), Life::Forever).expect("signed").text;
+    let forged = keys.issue(app.app.audience(), &Subject::Client("test"), Life::Forever).expect("signed").text;
     let expired = {
         let claims =
             json!({"iss": "roomward", "app": app.app.uuid, "typ": "app", "sub": "x", "iat": 1, "exp": 1000, "jti": app.app.uuid});
@@ -127,7 +127,7 @@ async fn a_token_outlives_the_service_and_a_rotation_of_its_key() {
     let without_commas = "an older secret of thirty-two bytes!";
     rotated.auth.previous_secrets = format!("yet another, {without_commas}").into();
     let token =
-        Keys::new(&[without_commas]).issue(app.app.uuid, &Subject::Client("test"), Life::Seconds(60)).expect("signed").text;
+        Keys::new(&[without_commas]).issue(app.app.audience(), &Subject::Client("test"), Life::Seconds(60)).expect("signed").text;
     let rotated = Instance::start(rotated);
     let mut app = app.through(rotated.address);
     app.token = token;
@@ -153,9 +153,14 @@ async fn a_password_is_answered_with_a_token_and_the_user() {
     grant(ask(&app, json!({"grant_type": "password", "username": "nobody", "password": "x"})).await, 404, "user not found");
     ask(&app, json!({"grant_type": "password", "username": "ann"})).await.fails_argument("password must be provided");
     ask(&app, json!({"grant_type": "password", "password": "x"})).await.fails_argument("username must be provided");
-    // A user's token is no app token.
+    // A user's token is no app token: it opens what the user may do.
     let request = app.client.get(format!("{}/users/ann", app.base())).bearer_auth(token);
-    app.send(request).await.fails_auth();
+    app.send(request).await.fails(
+        401,
+        "group_authorization",
+        "com.easemob.group.exception.GroupAuthorizationException",
+        "you have no permission to do this, group admin permission is required",
+    );
 }
 
 #[tokio::test]
@@ -216,4 +221,62 @@ async fn a_user_token_is_good_until_it_is_revoked() {
     }
     app.post_json("/token/introspect", json!({})).await.fails_argument("token must be provided");
     ask(&app, json!({})).await.fails_argument("grant_type must be provided");
+}
+
+/// Whether a token opens anything through each of the instances.
+async fn opens(apps: &[&TestApp], token: &str, path: &str) -> Vec<bool> {
+    let mut opens = Vec::new();
+    for app in apps {
+        opens.push(app.send(app.as_user(token, Method::GET, path)).await.status != 401);
+    }
+    opens
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_refused_by_every_instance() {
+    let app = TestApp::new().await;
+    let other = Instance::start(settings(shared_database()));
+    let room = app.room_with("ann", &["bob"]).await;
+    let through_other = app.through(other.address);
+    let (apps, path) = ([&app, &through_other], format!("/chatrooms/{room}"));
+    let credentials = async || ask(&app, credentials()).await.json()["access_token"].as_str().expect("a token").to_owned();
+    let refused = async |token: &str| {
+        crate::app::eventually("both refuse it", async || opens(&apps, token, &path).await == [false, false]).await;
+    };
+
+    // One token of the app by its text, one of a user by its id; others of the same live on.
+    let (one, another) = (credentials().await, credentials().await);
+    assert_eq!(opens(&apps, &one, &path).await, [true, true]);
+    app.post_json("/token/revoke", json!({"token": one})).await.is(
+        r#"{"action":"post","application":"APP","uri":"BASE/token/revoke","entities":[],"data":{"result":true},"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}"#,
+    );
+    refused(&one).await;
+    assert_eq!(opens(&apps, &another, &path).await, [true, true]);
+    let (first, second) = (app.user_token("bob").await, app.user_token("bob").await);
+    assert_eq!(opens(&apps, &first, &path).await, [true, true]);
+    let jti = app.post_json("/token/introspect", json!({"token": first})).await.json()["jti"].clone();
+    assert_eq!(app.post_json("/token/revoke", json!({"jti": jti})).await.status, 200);
+    assert_eq!(app.post_json("/token/introspect", json!({"token": first})).await.json(), json!({"active": false}));
+    refused(&first).await;
+    assert_eq!(opens(&apps, &second, &path).await, [true, true]);
+
+    // All of a user; then all of the app.
+    app.get("/users/bob/disconnect").await;
+    refused(&second).await;
+    let third = app.user_token("bob").await;
+    assert_eq!(opens(&apps, &third, &path).await, [true, true]);
+    roomward::accounts::tokens::revoke_all(&roomward::db::Db::new(app.db.clone()), app.app.id).await.expect("revoked");
+    for token in [&app.token, &another, &third] {
+        refused(token).await;
+    }
+    assert_eq!(opens(&apps, &credentials().await, &path).await, [true, true]);
+}
+
+#[tokio::test]
+async fn only_a_token_of_the_app_is_revoked_by_it() {
+    let (app, other) = (TestApp::new().await, TestApp::new().await);
+    app.post_json("/token/revoke", json!({"token": other.token})).await.fails_parameter("token is invalid");
+    app.post_json("/token/revoke", json!({"token": "x"})).await.fails_parameter("token is invalid");
+    app.post_json("/token/revoke", json!({"jti": "x"})).await.fails_parameter("jti is invalid");
+    app.post_json("/token/revoke", json!({})).await.fails_parameter("token or jti must be provided");
 }

@@ -140,3 +140,20 @@ pub async fn require(db: &Db, key: &RoomKey) -> Result<(), Error> {
             .await?;
     found.map(drop).ok_or_else(|| key.not_found())
 }
+
+/// Fails with the first of `rooms` that does not exist.
+pub async fn require_all(db: &Db, app: i32, rooms: &[RoomKey]) -> Result<(), Error> {
+    let ids: Vec<&str> = rooms.iter().map(RoomKey::id).collect();
+    let missing = sqlx::query_scalar!(
+        r#"select given.id as "id!" from unnest($2::text[]) with ordinality given (id, index)
+           where not exists (
+               select from chatrooms where chatrooms.app = $1 and chatrooms.id = given.id and deleted_at is null
+           )
+           order by index limit 1"#,
+        app,
+        &ids as &[&str],
+    )
+    .fetch_optional(db.pool())
+    .await?;
+    missing.map_or(Ok(()), |room| Err(Error::RoomNotFound { room }))
+}

@@ -200,7 +200,7 @@ async fn secrets_are_sealed_anew_when_the_services_own_is_replaced() {
     first.auth.secret = OLD.to_owned().into();
     let old = Instance::start(first);
     let mut app = TestApp::on(old.address, &url).await;
-    app.token = Keys::new(&[OLD]).issue(app.app.uuid, &Subject::Client("test"), Life::Seconds(60)).expect("a token").text;
+    app.token = Keys::new(&[OLD]).issue(app.app.audience(), &Subject::Client("test"), Life::Seconds(60)).expect("a token").text;
     let id = rule(&app, &receiver.url("/"), &["*"]).await;
     drop(old);
     let sealed = async || -> Vec<u8> {

@@ -1,0 +1,131 @@
+//! Which call is what, in the table of [`crate::rooms::permissions`]: for callers with a user's token.
+//!
+//! A call that is not in here is for the app's own token: what is forgotten is forbidden.
+
+use actix_web::http::Method;
+
+use super::call::{AppRequest, Caller, User};
+use crate::error::Error;
+use crate::names::{Names, RoomKey};
+use crate::rooms::permissions::{Action, Role, Target, permits};
+use crate::rooms::read::roles;
+
+/// The calls that users may make, by method and path, and what each does.
+const CALLS: &[(&[Method], &str, Action)] = {
+    use Action as A;
+    const READ: &[Method] = &[Method::GET];
+    const WRITE: &[Method] = &[Method::POST, Method::PUT, Method::DELETE];
+    const POST: &[Method] = &[Method::POST];
+    const DELETE: &[Method] = &[Method::DELETE];
+    &[
+        (READ, "/chatrooms/{chatroom_id}", A::ReadRoom),
+        (READ, "/chatrooms/{chatroom_id}/users", A::ReadRoom),
+        (READ, "/chatrooms/{chatroom_id}/admin", A::ReadRoom),
+        (READ, "/chatrooms/{chatroom_id}/announcement", A::ReadRoom),
+        (POST, "/metadata/chatroom/{chatroom_id}", A::ReadRoom),
+        (READ, "/chatrooms/{chatroom_id}/mute", A::ReadLists),
+        (READ, "/chatrooms/{chatroom_id}/blocks/users", A::ReadLists),
+        (READ, "/chatrooms/{chatroom_id}/white/users", A::ReadLists),
+        (READ, "/chatrooms/{chatroom_id}/events", A::ReadEvents),
+        (READ, "/chatrooms/{chatroom_id}/users/{usernames}/speak", A::CheckSpeech),
+        (POST, "/chatrooms/{chatroom_id}/speak", A::CheckSpeech),
+        (DELETE, "/chatrooms/{chatroom_id}/users/{usernames}", A::Remove),
+        (WRITE, "/chatrooms/{chatroom_id}/blocks/users", A::Block),
+        (WRITE, "/chatrooms/{chatroom_id}/blocks/users/{usernames}", A::Block),
+        (WRITE, "/chatrooms/{chatroom_id}/mute", A::Mute),
+        (WRITE, "/chatrooms/{chatroom_id}/mute/{usernames}", A::Mute),
+        (WRITE, "/chatrooms/{chatroom_id}/white/users", A::Whitelist),
+        (WRITE, "/chatrooms/{chatroom_id}/white/users/{usernames}", A::Whitelist),
+        (WRITE, "/chatrooms/{chatroom_id}/ban", A::MuteAll),
+        (WRITE, "/chatrooms/{chatroom_id}/announcement", A::Announce),
+        (WRITE, "/chatrooms/{chatroom_id}/admin", A::ManageAdmins),
+        (WRITE, "/chatrooms/{chatroom_id}/admin/{usernames}", A::ManageAdmins),
+        (WRITE, "/chatrooms/{chatroom_id}", A::ManageRoom),
+        (POST, "/chatrooms", A::CreateRoom),
+        (READ, "/users/{usernames}/standing", A::ReadStanding),
+        (READ, "/chatrooms", A::ReadApp),
+        (READ, "/audit", A::ReadAudit),
+        (READ, "/events", A::ReadApp),
+        (READ, "/users", A::ReadApp),
+        (READ, "/users/{usernames}", A::ReadApp),
+        (READ, "/users/{usernames}/joined_chatrooms", A::ReadApp),
+    ]
+};
+
+/// What the call does.
+pub(super) fn action(method: &Method, path: Option<&str>) -> Action {
+    let path = path.and_then(|path| path.strip_prefix("/{org_name}/{app_name}")).unwrap_or_default();
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let found = CALLS.iter().find(|(methods, known, _)| *known == path && methods.contains(method));
+    found.map_or(Action::ManageApp, |(.., action)| *action)
+}
+
+/// Refuses what the caller may not do. A change of a room is decided later, under the lock of the room.
+pub(super) async fn require(request: &AppRequest, caller: &Caller) -> Result<(), Error> {
+    let Caller::User(user) = caller else { return Ok(()) };
+    let action = request.action();
+    let may = match action {
+        action if action.changes_a_room() => true,
+        Action::ReadRoom | Action::ReadLists | Action::ReadEvents | Action::CheckSpeech => {
+            may_in_rooms(request, user, action).await?
+        }
+        Action::CreateRoom => may_in_app(user, None, action, &named_in_body(request, "owner")),
+        Action::ReadStanding => may_in_app(user, None, action, Names::new([request.user_segment()]).given()),
+        Action::ReadAudit => {
+            let params = request.params();
+            may_in_app(user, params.first("room").filter(|room| !room.is_empty()), action, &[])
+        }
+        action => may_in_app(user, None, action, &[]),
+    };
+    if may { Ok(()) } else { Err(Error::NotPermitted) }
+}
+
+/// Rooms that do not exist are for the call itself to say so of.
+async fn may_in_rooms(request: &AppRequest, user: &User, action: Action) -> Result<bool, Error> {
+    let app = request.app.id;
+    let rooms: Vec<RoomKey> = request.room_segment().split(',').filter_map(|room| RoomKey::parse(app, room)).collect();
+    let mut targets = Vec::new();
+    if action == Action::CheckSpeech {
+        targets = match request.user_segment() {
+            "" => named_in_body(request, "usernames"),
+            user => Names::new([user]).given().to_vec(),
+        };
+    }
+    let targets: Vec<Target> = targets.iter().map(|name| user.target(name)).collect();
+    let held = roles::of_user(&request.state.db, app, &rooms, &user.name).await?;
+    Ok(rooms.iter().zip(held).all(|(room, held)| {
+        held.is_none_or(|mut held| {
+            held.extend(user.roles(Some(room.id())));
+            permits(action, &held, &targets)
+        })
+    }))
+}
+
+fn may_in_app(user: &User, room: Option<&str>, action: Action, targets: &[String]) -> bool {
+    let targets: Vec<Target> = targets.iter().map(|name| user.target(name)).collect();
+    permits(action, &user.roles(room), &targets)
+}
+
+/// The names in a field of the body, be it one or several; none if it cannot be read, which the call itself will say.
+fn named_in_body(request: &AppRequest, field: &str) -> Vec<String> {
+    let Ok(body) = request.body() else { return Vec::new() };
+    let names = body.texts(field).or_else(|_| body.text(field).map(|name| name.map(str::to_owned).into_iter().collect()));
+    Names::new(names.unwrap_or_default()).given().to_vec()
+}
+
+impl User {
+    /// What the user is in the app as far as it holds for that room; `None`: for what belongs to no room.
+    pub(super) fn roles(&self, room: Option<&str>) -> Vec<Role> {
+        let mut roles = vec![Role::User];
+        roles.extend(self.is_super_admin.then_some(Role::SuperAdmin));
+        if let Some((role, rooms)) = &self.moderates {
+            let includes = |rooms: &Vec<String>| room.is_some_and(|room| rooms.iter().any(|known| known == room));
+            roles.extend(rooms.as_ref().is_none_or(includes).then_some(*role));
+        }
+        roles
+    }
+
+    fn target(&self, name: &str) -> Target {
+        if self.name.usernames().iter().any(|own| own == name) { Target::Oneself } else { Target::Ordinary }
+    }
+}

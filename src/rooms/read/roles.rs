@@ -1,0 +1,35 @@
+//! What a user is in rooms.
+
+use crate::db::Db;
+use crate::error::Error;
+use crate::names::{Names, RoomKey};
+use crate::rooms::permissions::Role;
+
+/// What the user of that name is in each of `rooms`, place by place. `None`: there is no such room.
+pub async fn of_user(db: &Db, app: i32, rooms: &[RoomKey], name: &Names) -> Result<Vec<Option<Vec<Role>>>, Error> {
+    let (ids, user) = (rooms.iter().map(RoomKey::id).collect::<Vec<_>>(), name.usernames().first());
+    let rows = sqlx::query!(
+        r#"select known.owner as "owner?", member.found is not null as "is_member!", admin.found is not null as "is_admin!"
+           from unnest($2::text[]) with ordinality given (chatroom, index)
+           left join lateral (
+               select owner from chatrooms where app = $1 and id = given.chatroom and deleted_at is null limit 1
+           ) known on true
+           left join lateral (
+               select true as found from members where app = $1 and chatroom = given.chatroom and username = $3 limit 1
+           ) member on true
+           left join lateral (
+               select true as found from admins where app = $1 and chatroom = given.chatroom and username = $3 limit 1
+           ) admin on true
+           order by index"#,
+        app,
+        &ids as &[&str],
+        user,
+    )
+    .fetch_all(db.pool())
+    .await?;
+    let roles = |owner: &String, is_member, is_admin| {
+        let held = [(is_member, Role::Member), (is_admin, Role::Admin), (Some(owner) == user, Role::Owner)];
+        held.into_iter().filter(|(holds, _)| *holds).map(|(_, role)| role).collect()
+    };
+    Ok(rows.iter().map(|row| row.owner.as_ref().map(|owner| roles(owner, row.is_member, row.is_admin))).collect())
+}
