@@ -43,6 +43,7 @@ pub struct Server {
     pub keep_alive_seconds: u64,
     pub shutdown_seconds: u64,
     pub trust_forwarded_proto: bool,
+    pub trust_forwarded_for: bool,
     pub development: bool,
 }
 
@@ -82,6 +83,9 @@ pub struct Limits {
     pub affiliations_in_detail: u32,
     pub blocks_per_room: u32,
     pub mutes_per_room: u32,
+    pub calls_per_second_of_app: u32,
+    pub calls_per_second_of_user_token: u32,
+    pub wrong_secrets_per_minute: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -116,6 +120,8 @@ pub struct Overrides {
     pub rooms_per_user: Option<u32>,
     #[serde(rename = "limits.rooms_per_app", skip_serializing_if = "Option::is_none")]
     pub rooms_per_app: Option<u32>,
+    #[serde(rename = "limits.calls_per_second_of_app", skip_serializing_if = "Option::is_none")]
+    pub calls_per_second_of_app: Option<u32>,
 }
 
 /// The settings that apps can have differently, as they hold for one app.
@@ -126,6 +132,7 @@ pub struct Rules {
     pub non_member_status: u16,
     pub rooms_per_user: u32,
     pub rooms_per_app: u32,
+    pub calls_per_second_of_app: u32,
 }
 
 /// How often a background task looks for work, and how much it does in one transaction.
@@ -197,6 +204,7 @@ impl Overrides {
             "compat.max_batch" => self.max_batch = parse(value).map_err(|_| wrong())?,
             "compat.non_member_status" => self.non_member_status = parse(value).map_err(|_| wrong())?,
             "limits.rooms_per_user" => self.rooms_per_user = parse(value).map_err(|_| wrong())?,
+            "limits.calls_per_second_of_app" => self.calls_per_second_of_app = parse(value).map_err(|_| wrong())?,
             "limits.rooms_per_app" => self.rooms_per_app = parse(value).map_err(|_| wrong())?,
             "compat.add_existing_member" => {
                 self.add_existing_member = match value {
@@ -304,6 +312,7 @@ impl Settings {
             non_member_status: overrides.non_member_status.unwrap_or(self.compat.non_member_status),
             rooms_per_user: overrides.rooms_per_user.unwrap_or(self.limits.rooms_per_user),
             rooms_per_app: overrides.rooms_per_app.unwrap_or(self.limits.rooms_per_app),
+            calls_per_second_of_app: overrides.calls_per_second_of_app.unwrap_or(self.limits.calls_per_second_of_app),
         }
     }
 

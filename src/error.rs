@@ -18,6 +18,9 @@ pub enum Error {
     /// A user's token, and what is asked for is not the user's to do.
     #[error("you have no permission to do this, group admin permission is required")]
     NotPermitted,
+    /// One too many in a second, or after too many wrong secrets.
+    #[error("This request has reached api limit")]
+    TooManyCalls { retry_after_seconds: u64 },
     /// The path or the method is none of ours; the status tells which.
     #[error("Service operation not supported")]
     NoSuchCall { status: u16 },
@@ -160,6 +163,7 @@ impl Error {
         let (status, error, exception) = match self {
             E::AppNotFound { .. }        => (404, "organization_application_not_found", "OrganizationApplicationNotFoundException"),
             E::Unauthenticated           => (401, "unauthorized",                       "EasemobSecurityException"),
+            E::TooManyCalls { .. }       => (429, "reach_limit",                        "ReachLimitException"),
             E::NotPermitted              => (401, "group_authorization",                "com.easemob.group.exception.GroupAuthorizationException"),
             E::NoSuchCall { status }     => (*status, "unsupported_service_operation",  "UnsupportedServiceOperationException"),
             E::BodyTooLarge              => (413, "request_entity_too_large",           "RequestEntityTooLargeException"),

@@ -5,17 +5,19 @@
 //! What is wrong with a request is found in one order: the app, the token, the body, the operator, what a user may not do,
 //! and then the handler's own rules.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::Payload;
 use actix_web::http::{Method, header};
 use actix_web::web::{Bytes, Data, Path};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use serde::Deserialize;
 
 use super::State;
 use super::body::Body;
+use super::limits::{self, Allowance, Subject};
 use super::paging::{self, Params};
 use super::permissions;
 use crate::accounts::apps::App;
@@ -138,6 +140,7 @@ impl AppRequest {
         let authorization = self.http.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
         let claims = token.and_then(|token| self.state.keys.claims(token)).ok_or(Error::Unauthenticated)?;
+        self.count(&claims)?;
         match claims.typ {
             TokenKind::App if self.is_good_app_token(&claims).await? => Ok((claims, Caller::App)),
             TokenKind::App => Err(Error::Unauthenticated),
@@ -147,6 +150,26 @@ impl AppRequest {
                 Ok((claims, caller))
             }
         }
+    }
+
+    /// Counts the call, once however often it is looked at, against what the app and the token of a user may do.
+    fn count(&self, claims: &Claims) -> Result<(), Error> {
+        if self.http.extensions().contains::<Vec<Allowance>>() || !self.opens_this_app(claims) {
+            return Ok(());
+        }
+        let of_user = match claims.typ {
+            TokenKind::App => 0,
+            TokenKind::User => self.state.settings.limits.calls_per_second_of_user_token,
+        };
+        let counted = [
+            self.state.limits.count(Subject::UserToken(claims.jti), of_user),
+            self.state.limits.count(Subject::App(self.app.id), self.rules.calls_per_second_of_app),
+        ];
+        let (allowances, refusals): (Vec<_>, Vec<_>) = counted.into_iter().flatten().unzip();
+        if !allowances.is_empty() {
+            self.http.extensions_mut().insert(allowances);
+        }
+        refusals.into_iter().collect()
     }
 
     /// Whether a token is one of this app's own, and not revoked.
@@ -211,6 +234,11 @@ impl AppRequest {
     /// The query string, as it is to be echoed and asked.
     pub fn params(&self) -> Params {
         Params::parse(self.http.query_string())
+    }
+
+    /// Where the request comes from.
+    pub fn address(&self) -> IpAddr {
+        limits::address(&self.http, self.state.settings.server.trust_forwarded_for)
     }
 
     /// Whether there is a body.

@@ -22,6 +22,7 @@ mod chatrooms;
 mod events;
 mod health;
 mod idempotency;
+mod limits;
 mod members;
 mod moderators;
 mod mutes;
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::cursor::Cursors;
+use self::limits::Limits;
 use crate::accounts::apps::{self, App};
 use crate::accounts::tokens::{self as good_tokens, Holder};
 use crate::auth::{Claims, Keys, Passwords};
@@ -89,6 +91,8 @@ pub struct Shared {
     pub following: Arc<Following>,
     /// Says that the service stops: what would go on for ever ends.
     pub stop: CancellationToken,
+    /// How much one may ask for.
+    limits: Limits,
     /// The settings of this process.
     pub settings: Settings,
     apps: Cache<(String, String), Option<Arc<App>>>,
@@ -113,6 +117,7 @@ impl State {
             passwords: Passwords::new(&settings.passwords).map_err(|error| format!("settings: passwords: {error}"))?,
             cursors: Cursors::new(&secrets),
             sender: Sender::new(&secrets, &settings.callbacks)?,
+            limits: Limits::new(&settings.limits),
             following,
             stop,
             apps: Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(LIFE).build(),

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, Responder, ResponseError};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use super::State;
 use super::call::{Call, CursorRequest};
 use super::change::Head;
+use super::limits::{self, Allowance};
 use super::paging::Params;
 use crate::error::{Causes, Error};
 use crate::idempotency::Answer;
@@ -204,7 +206,11 @@ struct ErrorBody<'a> {
 }
 
 fn failure(error: &Error, duration: Duration) -> HttpResponse {
-    HttpResponse::build(error.status_code()).json(error_body(error, duration))
+    let mut response = HttpResponse::build(error.status_code());
+    if let Error::TooManyCalls { retry_after_seconds } = error {
+        response.insert_header((RETRY_AFTER, *retry_after_seconds));
+    }
+    response.json(error_body(error, duration))
 }
 
 fn error_body(error: &Error, duration: Duration) -> ErrorBody<'static> {
@@ -275,7 +281,12 @@ pub async fn write_errors<B: MessageBody>(
         tracing::error!(status = 503, limit_ms, "the call took too long");
         return Err(Error::Unavailable("the call took too long".into()).into());
     };
-    Ok(write_error(response?, started))
+    let mut response = write_error(response?, started);
+    let allowances = response.request().extensions_mut().remove::<Vec<Allowance>>();
+    if let Some(allowances) = allowances {
+        limits::write_headers(response.headers_mut(), &allowances);
+    }
+    Ok(response)
 }
 
 /// Writes the answer if it is a failure that was not written yet.

@@ -49,13 +49,17 @@ async fn app_token(request: &AppRequest, body: &Body) -> Result<HttpResponse, Er
     let client_secret = text(body, "client_secret", "client_secret must be provided")?;
     let life = life(request, body)?;
     let app = &request.app;
-    let credentials = apps::credentials(&request.state.db, app.id).await?;
-    if credentials.client_id != client_id {
-        return Err(Error::InvalidGrant("client_id does not match"));
-    }
-    if !auth::client_secret_matches(app.uuid, client_secret, &credentials.client_secret_hash) {
-        return Err(Error::InvalidGrant("client_secret does not match"));
-    }
+    let attempt = async {
+        let credentials = apps::credentials(&request.state.db, app.id).await?;
+        if credentials.client_id != client_id {
+            return Err(Error::InvalidGrant("client_id does not match"));
+        }
+        if !auth::client_secret_matches(app.uuid, client_secret, &credentials.client_secret_hash) {
+            return Err(Error::InvalidGrant("client_secret does not match"));
+        }
+        Ok(())
+    };
+    request.state.limits.sign_in(app.id, client_id, request.address(), attempt).await?;
     let token = request.state.keys.issue(app.audience(), &Subject::Client(client_id), life)?;
     Ok(HttpResponse::Ok().json(AppToken { access_token: token.text, expires_in: token.expires_in, application: app.uuid }))
 }
@@ -71,15 +75,16 @@ async fn token_for_password(request: &AppRequest, body: &Body) -> Result<HttpRes
     let username = text(body, "username", "username must be provided")?;
     let password = text(body, "password", "password must be provided")?;
     let life = life(request, body)?;
-    let account = users::account(&request.state.db, request.app.id, &Names::new([username])).await?;
-    let account = account.ok_or(Error::GrantUserNotFound)?;
-    let matches = match &account.password_hash {
-        Some(hash) => request.state.passwords.matches(password.to_owned(), hash.clone()).await?,
-        None => false,
+    let attempt = async {
+        let account = users::account(&request.state.db, request.app.id, &Names::new([username])).await?;
+        let account = account.ok_or(Error::GrantUserNotFound)?;
+        let matches = match &account.password_hash {
+            Some(hash) => request.state.passwords.matches(password.to_owned(), hash.clone()).await?,
+            None => false,
+        };
+        if matches { Ok(account) } else { Err(Error::InvalidGrant("invalid username or password")) }
     };
-    if !matches {
-        return Err(Error::InvalidGrant("invalid username or password"));
-    }
+    let account = request.state.limits.sign_in(request.app.id, username, request.address(), attempt).await?;
     user_token(request, account, life)
 }
 

@@ -21,6 +21,7 @@ mod events;
 mod expiry;
 mod idempotency;
 mod layers;
+mod limits;
 mod members;
 mod migrations;
 mod model;
