@@ -108,14 +108,27 @@ async fn unmute(call: Call) -> Result<HttpResponse, Error> {
 #[derive(Serialize)]
 struct MuteAll {
     mute: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expire: Option<i64>,
 }
 
-/// E20: mutes the whole room. Its `action` is `put`, as the hosted service has it.
+/// E20: mutes the whole room; with a `mute_duration` until the room speaks again by itself, an addition of ours. Its `action`
+/// is `put`, as the hosted service has it.
 async fn mute_all(call: Call) -> Result<HttpResponse, Error> {
-    call.change_as("put", SetMuteAll { mute_all: true }, |()| Ok(MuteAll { mute: true })).await
+    // The hosted service takes no body, and does not look at one.
+    let duration_ms = call.body().map_or(Ok(None), |body| body.integer("mute_duration"));
+    let (duration_ms, is_timed) = match duration_ms {
+        Ok(None) => (PERMANENT_MS, false),
+        Ok(Some(-1)) => (PERMANENT_MS, true),
+        Ok(Some(duration @ 1..)) => (duration, true),
+        Ok(Some(_)) | Err(_) => return Err(Error::invalid("mute_duration")),
+    };
+    let data = move |ends_at| Ok(MuteAll { mute: true, expire: is_timed.then(|| unix_ms(ends_at)) });
+    call.change_as("put", SetMuteAll { mute_all: true, duration_ms }, data).await
 }
 
 /// E22: lifts the mute of the whole room; the mutes of members stay.
 async fn unmute_all(call: Call) -> Result<HttpResponse, Error> {
-    call.change(SetMuteAll { mute_all: false }, |()| Ok(MuteAll { mute: false })).await
+    let operation = SetMuteAll { mute_all: false, duration_ms: PERMANENT_MS };
+    call.change(operation, |_| Ok(MuteAll { mute: false, expire: None })).await
 }

@@ -33,8 +33,8 @@ pub enum Change {
     Unmute(String),
     /// The room belongs to another member.
     SetOwner(String),
-    /// The whole room is muted, and why; or it may speak.
-    SetMuteAll(bool, Option<String>),
+    /// The whole room is muted until a moment, and why; or it may speak.
+    SetMuteAll(bool, OffsetDateTime, Option<String>),
     /// There may be so many members.
     SetMaxusers(i32),
     /// The room is called so.
@@ -117,7 +117,10 @@ impl Room {
                 discount(gone, self.now, &mut self.counters.mutes, &mut self.mutes_in_force);
             }
             Change::SetOwner(name) => self.owner = name,
-            Change::SetMuteAll(mute_all, reason) => (self.mute_all, self.mute_reason) = (mute_all, reason),
+            Change::SetMuteAll(mute_all, ends_at, reason) => {
+                (self.mute_all, self.mute_ends_at, self.mute_reason) = (mute_all, ends_at, reason);
+                self.counters.next_end = self.counters.next_end.min(ends_at);
+            }
             Change::SetMaxusers(maxusers) => self.counters.maxusers = maxusers,
             Change::SetName(text) => self.texts.iter_mut().for_each(|texts| texts.name.clone_from(&text)),
             Change::SetDescription(text) => self.texts.iter_mut().for_each(|texts| texts.description.clone_from(&text)),

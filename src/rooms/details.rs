@@ -1,6 +1,7 @@
 //! A room itself: what it is called, how large it is, whose it is, whether it is muted, and its end.
 
 use serde_json::Value;
+use time::OffsetDateTime;
 
 use super::changes::Change;
 use super::operation::{Decision, Operation};
@@ -8,7 +9,7 @@ use super::state::{Facts, Needs, RoomView};
 use super::{admins, whitelist};
 use crate::error::Error;
 use crate::events::log::Kind;
-use crate::names::Names;
+use crate::names::{Names, PERMANENT_MS, unix_ms};
 
 /// Changes a room, in all that is asked for or in nothing. What is absent stays.
 #[derive(Default)]
@@ -102,14 +103,17 @@ fn transfer(view: &RoomView<'_>, new_owner: &Names) -> Result<Vec<Change>, Error
     Ok(changes)
 }
 
-/// Mutes or unmutes the whole room. The mute list has no part in it.
+/// Mutes the whole room, from now on or until another moment; or unmutes it. The mute list has no part in it.
 pub struct SetMuteAll {
     /// Whether it is to be muted.
     pub mute_all: bool,
+    /// For how long, in milliseconds; after that the room speaks again by itself.
+    pub duration_ms: i64,
 }
 
 impl Operation for SetMuteAll {
-    type Outcome = ();
+    /// Until when, if it is muted.
+    type Outcome = OffsetDateTime;
 
     fn needs(&self, _: &mut Needs) {}
 
@@ -117,15 +121,26 @@ impl Operation for SetMuteAll {
         None
     }
 
-    fn decide(&self, view: &RoomView<'_>) -> Decision<()> {
+    fn decide(&self, view: &RoomView<'_>) -> Decision<OffsetDateTime> {
+        let duration_ms = if self.mute_all { self.duration_ms } else { PERMANENT_MS };
+        let ends_at = view.ends_after(duration_ms);
         let reason = view.actor.reason.clone().filter(|_| self.mute_all);
-        let former = view.room.mute_all;
-        if (former, &view.room.mute_reason) == (self.mute_all, &reason) {
-            return Ok(((), Vec::new()));
+        let room = view.room;
+        if (room.mute_all, room.mute_ends_at, &room.mute_reason) == (self.mute_all, ends_at, &reason) {
+            return Ok((ends_at, Vec::new()));
         }
-        let event = view.event(Kind::UpdateMute).before([("mute", former)]).after([("mute", self.mute_all)]);
-        Ok(((), vec![Change::SetMuteAll(self.mute_all, reason), Change::Record(event)]))
+        let event = view
+            .event(Kind::UpdateMute)
+            .before(mute_all(room.mute_all, room.mute_ends_at))
+            .after(mute_all(self.mute_all, ends_at));
+        Ok((ends_at, vec![Change::SetMuteAll(self.mute_all, ends_at, reason), Change::Record(event)]))
     }
+}
+
+/// What an event tells of the mute of a whole room: its end only if it has one.
+pub(super) fn mute_all(is_muted: bool, ends_at: OffsetDateTime) -> Vec<(&'static str, Value)> {
+    let until = Some(unix_ms(ends_at)).filter(|until| is_muted && *until < PERMANENT_MS);
+    std::iter::once(("mute", Value::from(is_muted))).chain(until.map(|until| ("until", Value::from(until)))).collect()
 }
 
 /// Replaces the announcement, which users read when they come in.

@@ -1,4 +1,4 @@
-//! What ends by itself: mutes and blocks.
+//! What ends by itself: mutes and blocks, and the mute of a whole room.
 //!
 //! Such an end is an event, told exactly once: by the change that takes the row away under the room's lock. Every change of
 //! a room takes some ended rows along, so that no room is too busy for its ends.
@@ -6,11 +6,12 @@
 use time::OffsetDateTime;
 
 use super::changes::Change;
+use super::details;
 use super::operation::{Decision, Operation};
 use super::restrictions::{BLOCKS, List, MUTES, about};
 use super::state::{Ended, Needs, Room, RoomView};
-use crate::events::log::{Actor, NewEvent};
-use crate::names::Names;
+use crate::events::log::{Actor, Kind, NewEvent};
+use crate::names::{Names, PERMANENT_MS, ends_after};
 
 /// How many ended mutes, and ended blocks, a change takes along that is about something else.
 pub const TAKEN_ALONG: u32 = 20;
@@ -18,7 +19,8 @@ pub const TAKEN_ALONG: u32 = 20;
 /// Ends everything that has ended among what was loaded. Those that ended first come first.
 pub fn end_what_has_ended(room: &mut Room) -> Vec<Change> {
     let (mutes, blocks) = (over(room, &MUTES), over(room, &BLOCKS));
-    room.ended = Ended { mutes: mutes.len(), blocks: blocks.len() };
+    let mute_all = room.mute_all && room.mute_ends_at <= room.now;
+    room.ended = Ended { mutes: mutes.len(), blocks: blocks.len(), mute_all };
     room.is_due |= room.ended != Ended::default();
     let mut changes = Vec::new();
     for (list, over) in [(MUTES, mutes), (BLOCKS, blocks)] {
@@ -26,6 +28,13 @@ pub fn end_what_has_ended(room: &mut Room) -> Vec<Change> {
             changes.extend(over.iter().map(|(name, _)| (list.end)(name.clone())));
             changes.push(Change::Record(about(NewEvent::new(list.expired, &Actor::system()), over)));
         }
+    }
+    if mute_all {
+        let event = NewEvent::new(Kind::UpdateMute, &Actor::system())
+            .before(details::mute_all(true, room.mute_ends_at))
+            .after([("mute", false)]);
+        changes.push(Change::SetMuteAll(false, ends_after(room.now, PERMANENT_MS), None));
+        changes.push(Change::Record(event));
     }
     changes
 }

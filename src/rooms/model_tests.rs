@@ -101,7 +101,7 @@ fn call(dice: &mut Dice, rooms_per_user: u32) -> Call {
         20 => Box::new(whitelist::Remove { names: dice.some() }),
         21..24 => Box::new(mutes::Mute { names: dice.some(), duration_ms: dice.pick(&[0, 300, 3000, PERMANENT_MS]), limit }),
         24 => Box::new(mutes::Unmute { names: dice.some() }),
-        25 => Box::new(details::SetMuteAll { mute_all: dice.roll(2) == 0 }),
+        25 => Box::new(details::SetMuteAll { mute_all: dice.roll(2) == 0, duration_ms: dice.pick(&[300, 3000, PERMANENT_MS]) }),
         26..29 => Box::new(details::Update {
             name: (dice.roll(2) == 0).then(|| dice.text()),
             maxusers: (dice.roll(2) == 0).then(|| dice.pick(&[3, 4, 5, 6])),
@@ -187,6 +187,7 @@ impl World {
                 xact: 1,
                 owner: owner.to_owned(),
                 mute_all: false,
+                mute_ends_at: permanent(now),
                 mute_reason: None,
                 deleted_by: None,
                 counters: Counters {
@@ -258,6 +259,7 @@ impl World {
                 xact: all.xact,
                 owner: all.owner.clone(),
                 mute_all: all.mute_all,
+                mute_ends_at: all.mute_ends_at,
                 mute_reason: all.mute_reason.clone(),
                 deleted_by: None,
                 counters: all.counters,
@@ -327,7 +329,8 @@ impl World {
                 }
             }
             all.now = now.now;
-            (all.owner, all.mute_all, all.mute_reason) = (now.owner, now.mute_all, now.mute_reason);
+            (all.owner, all.mute_all, all.mute_ends_at) = (now.owner, now.mute_all, now.mute_ends_at);
+            all.mute_reason = now.mute_reason;
             all.counters = now.counters;
             all.texts = now.texts.or_else(|| all.texts.take());
             all.attributes = now.attributes.or_else(|| all.attributes.take());

@@ -121,6 +121,8 @@ pub struct Room {
     pub owner: String,
     /// Whether the whole room is muted.
     pub mute_all: bool,
+    /// Until when, if so.
+    pub mute_ends_at: OffsetDateTime,
     /// Why, in the words of the actor.
     pub mute_reason: Option<String>,
     /// Who deletes the room, if so.
@@ -145,12 +147,13 @@ pub struct Room {
     pub ended: Ended,
 }
 
-/// How many mutes and blocks were taken away because they had ended.
+/// How many mutes and blocks were taken away because they had ended, and whether the mute of the whole room was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Ended {
     pub mutes: usize,
     pub blocks: usize,
+    pub mute_all: bool,
 }
 
 /// What is counted and numbered in a room.

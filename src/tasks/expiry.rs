@@ -130,6 +130,7 @@ fn report(done: Result<Done, Error>) -> bool {
         Ok(Done { ended, has_more, .. }) => {
             metrics::counter!("roomward_expired_mutes_total").increment(ended.mutes as u64);
             metrics::counter!("roomward_expired_blocks_total").increment(ended.blocks as u64);
+            metrics::counter!("roomward_expired_room_mutes_total").increment(ended.mute_all.into());
             has_more
         }
         Err(error) => {

@@ -80,6 +80,7 @@ pub async fn find_next_ends(db: &PgPool, app: i32) {
     sqlx::query(
         "update room_counters set next_end = least(
              timestamptz '2117-01-01 00:00:00+08',
+             (select mute_ends_at from chatrooms where app = $1 and id = room_counters.chatroom),
              (select min(ends_at) from mutes where app = $1 and chatroom = room_counters.chatroom),
              (select min(ends_at) from blocks where app = $1 and chatroom = room_counters.chatroom))
          where (app, chatroom) in (select app, chatroom from room_counters where app = $1 for update skip locked)",

@@ -316,3 +316,61 @@ async fn a_mute_list_has_a_limit_for_those_who_are_muted_now() {
     age(&app, &room, "user0").await;
     assert_eq!(app.post_json(&path, json!({"usernames": ["user2"], "mute_duration": 60_000})).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_whole_room_is_muted_for_a_while_and_then_speaks_again_by_itself() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    let path = format!("/chatrooms/{room}/ban");
+    for wrong in [json!(0), json!(-2), json!("soon"), json!(1.5)] {
+        app.post_json(&path, json!({"mute_duration": wrong})).await.fails_parameter("mute_duration is invalid");
+    }
+    let answer = app.post_json(&path, json!({"mute_duration": 3_600_000})).await;
+    let until = answer.json()["data"]["expire"].as_i64().expect("a moment");
+    answer.is(&format!(
+        r#"{{"action":"put","application":"APP","uri":"BASE/chatrooms/{room}/ban","entities":[],"data":{{"mute":true,"expire":{until}}},"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#
+    ));
+    let speak = async || app.get(&format!("/chatrooms/{room}/users/bob/speak")).await.json()["data"].clone();
+    assert_eq!(speak().await, json!({"user": "bob", "allowed": false, "layer": "room_muted", "until": until}));
+    let is_muted = async || app.get(&format!("/chatrooms/{room}")).await.json()["data"][0]["mute"].clone();
+    assert_eq!(is_muted().await, true);
+
+    // For ever now, then for a while again; and its time comes.
+    let expire = app.post_json(&path, json!({"mute_duration": -1})).await.json()["data"]["expire"].clone();
+    assert_eq!(expire, 4_638_873_600_000_i64);
+    app.post_json(&path, json!({"mute_duration": 3_600_000})).await;
+    let mut age = app.db.begin().await.expect("a transaction");
+    for statement in [
+        "update room_counters set next_end = now() - interval '1 s' where app = $1 and chatroom = $2",
+        "update chatrooms set mute_ends_at = now() - interval '1 s' where app = $1 and id = $2",
+    ] {
+        sqlx::query(statement).bind(app.app.id).bind(&room).execute(&mut *age).await.expect("aged");
+    }
+    age.commit().await.expect("committed");
+    assert_eq!((is_muted().await, speak().await["allowed"].clone()), (json!(false), json!(true)));
+    let told = async || {
+        let events = app.get(&format!("/chatrooms/{room}/events?kind=UPDATE/MUTE")).await.json();
+        let events = events["data"].as_array().expect("events").clone();
+        events.iter().map(|event| json!([event["before"]["mute"], event["after"]["mute"], event["actor"]])).collect::<Vec<_>>()
+    };
+    eventually("the end is told", async || told().await.len() == 4).await;
+    assert_eq!(
+        told().await,
+        [
+            json!([false, true, "@ppAdmin"]),
+            json!([true, true, "@ppAdmin"]),
+            json!([true, true, "@ppAdmin"]),
+            json!([true, false, "@system"]),
+        ]
+    );
+    // Lifted before its time it is told once, and without a body it has no end.
+    app.post_json(&path, json!({"mute_duration": 3_600_000})).await;
+    app.delete(&path).await;
+    app.post(&path).await.is(&format!(
+        r#"{{"action":"put","application":"APP","uri":"BASE/chatrooms/{room}/ban","entities":[],"data":{{"mute":true}},"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#
+    ));
+    assert_eq!(speak().await, json!({"user": "bob", "allowed": false, "layer": "room_muted"}));
+    let events = app.get(&format!("/chatrooms/{room}/events?kind=UPDATE/MUTE")).await.json();
+    assert!(events["data"][0]["after"]["until"].as_i64() == Some(until), "{events}");
+    assert_eq!(events["data"][6]["after"], json!({"mute": true}));
+}

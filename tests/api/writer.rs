@@ -184,7 +184,7 @@ fn call(dice: &mut Dice, app: i32, rooms_per_user: u32) -> Call {
         14 => Box::new(whitelist::Remove { names: dice.some() }),
         15 => Box::new(mutes::Mute { names: dice.some(), duration_ms: dice.pick(&[0, PERMANENT_MS]), limit }),
         16 => Box::new(mutes::Unmute { names: dice.some() }),
-        17 => Box::new(details::SetMuteAll { mute_all: dice.roll(2) == 0 }),
+        17 => Box::new(details::SetMuteAll { mute_all: dice.roll(2) == 0, duration_ms }),
         18..20 => Box::new(details::Update {
             description: (dice.roll(2) == 0).then(|| dice.pick(&["a", "b"]).to_owned()),
             maxusers: (dice.roll(3) == 0).then(|| dice.pick(&[4, 5, 6])),

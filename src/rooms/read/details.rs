@@ -44,7 +44,7 @@ pub async fn details(db: &Db, app: i32, rooms: &[RoomKey], affiliations: u32) ->
     Ok(sqlx::query_as!(
         Detail,
         r#"
-        select id, name, description, custom, owner, maxusers, member_count, mute_all, created_at,
+        select id, name, description, custom, owner, maxusers, member_count, mute_all as "mute_all!", created_at,
                space > 0 as "shows_owner!", array(
                    select username from members
                    where members.app = $1 and members.chatroom = room.id and username <> owner
@@ -56,7 +56,8 @@ pub async fn details(db: &Db, app: i32, rooms: &[RoomKey], affiliations: u32) ->
                    ) as space
             from unnest($2::text[]) with ordinality wanted (wanted_id, index)
             cross join lateral (
-                select id, name, description, custom, owner, mute_all, created_at from chatrooms
+                select id, name, description, custom, owner, mute_all and mute_ends_at > now() as mute_all, created_at
+                from chatrooms
                 where app = $1 and id = wanted_id and deleted_at is null limit 1
             ) found
             cross join lateral (

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::details;
 use crate::db::Db;
 use crate::error::Error;
-use crate::names::{Names, RoomKey};
+use crate::names::{Names, PERMANENT_MS, RoomKey, unix_ms};
 
 /// The rule that decides whether a user may speak: the first one that applies, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub struct Verdict {
     pub username: String,
     /// The rule that decides.
     pub layer: Layer,
-    /// When the mute or the block ends, if it is that which decides.
+    /// When the mute or the block ends, if it is that which decides; of the whole room's, if it has an end.
     pub until: Option<OffsetDateTime>,
     /// Why the user was muted or blocked, or the whole room muted, if that decides and its actor has said why.
     pub reason: Option<String>,
@@ -90,7 +90,8 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
     }
     let rows = sqlx::query!(
         r#"
-        select given.username as "username!", owner = given.username as "owner!", mute_all, mute_reason as room_reason,
+        select given.username as "username!", owner = given.username as "owner!",
+               mute_all and mute_ends_at > now() as "mute_all!", mute_ends_at as room_muted_until, mute_reason as room_reason,
                member.found is not null as "member!", admin.found is not null as "admin!",
                white.found is not null as "whitelisted!", block.ends_at as "blocked_until?", block.reason as "block_reason?",
                mute.ends_at as "muted_until?", mute.reason as "mute_reason?"
@@ -148,7 +149,7 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
             let (until, reason) = match layer {
                 Layer::Blocked => (row.blocked_until, row.block_reason),
                 Layer::Muted => (row.muted_until, row.mute_reason),
-                Layer::RoomMuted => (None, row.room_reason),
+                Layer::RoomMuted => (Some(row.room_muted_until).filter(|until| unix_ms(*until) < PERMANENT_MS), row.room_reason),
                 _ => (None, None),
             };
             (row.username.clone(), Verdict { username: row.username, layer, until, reason })

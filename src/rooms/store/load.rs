@@ -156,6 +156,7 @@ struct Fact {
     is_deleted: Option<bool>,
     owner: Option<String>,
     mute_all: Option<bool>,
+    mute_ends_at: Option<OffsetDateTime>,
     now: OffsetDateTime,
     xact: i64,
 }
@@ -211,15 +212,16 @@ async fn facts(
                null::bigint as whitelist, null::bigint as block, null::timestamptz as blocked_until,
                null::text as block_reason, null::bigint as mute, null::timestamptz as muted_until,
                known.mute_reason, null::uuid as uuid, null::boolean as is_deleted,
-               known.owner as owner, known.mute_all as mute_all, clock.now as "now!", clock.xact as "xact!"
+               known.owner as owner, known.mute_all as mute_all, known.mute_ends_at as mute_ends_at,
+               clock.now as "now!", clock.xact as "xact!"
         from clock, room
         cross join lateral (
-            select owner, mute_all, mute_reason from chatrooms
+            select owner, mute_all, mute_ends_at, mute_reason from chatrooms
             where chatrooms.app = room.app and chatrooms.id = room.chatroom and deleted_at is null limit 1
         ) known
         union all
         select index::integer - 1, over.username, null, null, null, null, null, null, over.seq, over.ends_at, over.reason,
-               null, null, null, null, clock.now, clock.xact
+               null, null, null, null, null, clock.now, clock.xact
         from clock, room
         cross join lateral (
             select username, seq, ends_at, reason from mutes
@@ -228,7 +230,7 @@ async fn facts(
         ) over
         union all
         select index::integer - 1, over.username, null, null, null, over.seq, over.ends_at, over.reason, null, null, null,
-               null, null, null, null, clock.now, clock.xact
+               null, null, null, null, null, clock.now, clock.xact
         from clock, room
         cross join lateral (
             select username, seq, ends_at, reason from blocks
@@ -240,7 +242,7 @@ async fn facts(
         select index, given.username, member.seq, admin.seq, white.seq, block.seq, block.ends_at, block.reason,
                mute.seq, mute.ends_at, mute.reason,
                coalesce(counted.uuid, held.uuid, known.uuid),
-               coalesce(counted.is_deleted, held.is_deleted, known.is_deleted), null, null, clock.now, clock.xact
+               coalesce(counted.is_deleted, held.is_deleted, known.is_deleted), null, null, null, clock.now, clock.xact
         from clock,
              unnest($4::integer[], $5::integer[], $6::text[], $7::text[], $8::smallint[])
                  given (index, app, chatroom, username, facts)
@@ -331,6 +333,7 @@ impl Fact {
             xact: self.xact,
             owner: self.owner.unwrap_or_default(),
             mute_all: self.mute_all.unwrap_or_default(),
+            mute_ends_at: self.mute_ends_at.unwrap_or(self.now),
             mute_reason: self.mute_reason,
             deleted_by: None,
             counters: lock.counters,

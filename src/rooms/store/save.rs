@@ -129,8 +129,8 @@ impl<'a> Changed<'a> {
             let Some(then) = before.rooms.get(key) else { continue };
             changed.note_people(key, then, now);
             changed.note_attributes(key, then, now);
-            if (&then.owner, then.mute_all, &then.mute_reason, &then.deleted_by)
-                != (&now.owner, now.mute_all, &now.mute_reason, &now.deleted_by)
+            if (&then.owner, then.mute_all, then.mute_ends_at, &then.mute_reason, &then.deleted_by)
+                != (&now.owner, now.mute_all, now.mute_ends_at, &now.mute_reason, &now.deleted_by)
             {
                 changed.rooms.push((key, now));
                 changed.owners |= then.owner != now.owner;
@@ -460,22 +460,25 @@ async fn write_rooms(connection: &mut PgConnection, rooms: &[(&RoomKey, &Room)])
     }
     let (apps, chatrooms, owners) = keys(rooms.iter().map(|(key, room)| (*key, &*room.owner)));
     let mutes: Vec<bool> = rooms.iter().map(|(_, room)| room.mute_all).collect();
+    let ends: Vec<OffsetDateTime> = rooms.iter().map(|(_, room)| room.mute_ends_at).collect();
     let reasons: Vec<Option<&str>> = rooms.iter().map(|(_, room)| room.mute_reason.as_deref()).collect();
     let deleted_by: Vec<Option<&str>> =
         rooms.iter().map(|(_, room)| room.deleted_by.as_ref().map(|actor| &*actor.name)).collect();
     let deleted_reason: Vec<Option<&str>> =
         rooms.iter().map(|(_, room)| room.deleted_by.as_ref().and_then(|actor| actor.reason.as_deref())).collect();
     sqlx::query!(
-        "update chatrooms set owner = now.owner, mute_all = now.mute_all, mute_reason = now.mute_reason,
+        "update chatrooms set owner = now.owner, mute_all = now.mute_all, mute_ends_at = now.mute_ends_at,
+             mute_reason = now.mute_reason,
              deleted_at = case when now.deleted_by is not null then statement_timestamp() end,
              deleted_by = now.deleted_by, deleted_reason = now.deleted_reason
-         from unnest($1::integer[], $2::text[], $3::text[], $4::boolean[], $5::text[], $6::text[], $7::text[])
-             now (app, chatroom, owner, mute_all, mute_reason, deleted_by, deleted_reason)
+         from unnest($1::integer[], $2::text[], $3::text[], $4::boolean[], $5::timestamptz[], $6::text[], $7::text[], $8::text[])
+             now (app, chatroom, owner, mute_all, mute_ends_at, mute_reason, deleted_by, deleted_reason)
          where chatrooms.app = now.app and chatrooms.id = now.chatroom",
         &apps,
         &chatrooms as &[&str],
         &owners as &[&str],
         &mutes,
+        &ends,
         &reasons as &[Option<&str>],
         &deleted_by as &[Option<&str>],
         &deleted_reason as &[Option<&str>],
@@ -592,6 +595,7 @@ async fn find_next_ends(connection: &mut PgConnection, after: &State) -> Result<
     sqlx::query!(
         "update room_counters set next_end = least(
              timestamptz '2117-01-01 00:00:00+08',
+             (select mute_ends_at from chatrooms where chatrooms.app = due.app and chatrooms.id = due.chatroom),
              (select ends_at from mutes where mutes.app = due.app and mutes.chatroom = due.chatroom order by ends_at limit 1),
              (select ends_at from blocks
               where blocks.app = due.app and blocks.chatroom = due.chatroom and ends_at < '2117-01-01 00:00:00+08'
