@@ -21,6 +21,12 @@ pub enum Error {
     /// One too many in a second, or after too many wrong secrets.
     #[error("This request has reached api limit")]
     TooManyCalls { retry_after_seconds: u64 },
+    /// An event that a room does not have.
+    #[error("event {n} of grpID {room} does not exist!")]
+    EventNotFound { n: i64, room: String },
+    /// What followed an event forbids to undo it, or it is one that cannot be undone.
+    #[error("{0}")]
+    CannotBeUndone(String),
     /// The path or the method is none of ours; the status tells which.
     #[error("Service operation not supported")]
     NoSuchCall { status: u16 },
@@ -181,6 +187,8 @@ impl Error {
             E::RoomIdTaken { .. }        => (400, "illegal_argument",                   "java.lang.IllegalArgumentException"),
             E::RoomIdBusy { .. }         => (409, "concurrent_operation_error",         "ConcurrentOperationException"),
             E::EventsGone { .. }         => (410, "events_gone",                        "EventsGoneException"),
+            E::EventNotFound { .. }      => (404, "resource_not_found",                 "com.easemob.group.exception.ResourceNotFoundException"),
+            E::CannotBeUndone(_)         => (403, "forbidden_op",                       "com.easemob.group.exception.ForbiddenOpException"),
             E::ExceedLimit(_)            => (403, "exceed_limit",                       "com.easemob.group.exception.ExceedLimitException"),
             E::IdempotencyKeyReused      => (422, "idempotency_key_reused",             "IdempotencyKeyReusedException"),
             E::IdempotencyKeyBusy        => (409, "concurrent_operation_error",         "ConcurrentOperationException"),

@@ -284,13 +284,11 @@ impl Call {
         &self.caller
     }
 
-    /// What the caller may do to the room; `None`: all.
-    pub(super) fn permit(&self, room: &RoomKey) -> Option<Permit> {
+    /// That the caller may do so much to the room; `None`: all.
+    pub(super) fn permit(&self, room: &RoomKey, action: Action) -> Option<Permit> {
         match &self.caller {
             Caller::App => None,
-            Caller::User(user) => {
-                Some(Permit { user: user.name.clone(), action: self.request.action(), app_roles: user.roles(Some(room.id())) })
-            }
+            Caller::User(user) => Some(Permit { user: user.name.clone(), action, app_roles: user.roles(Some(room.id())) }),
         }
     }
 

@@ -16,8 +16,9 @@ use super::paging::Params;
 use super::reply;
 use crate::error::Error;
 use crate::idempotency::{Answer, Claim};
+use crate::names::RoomKey;
 use crate::rooms::operation::Operation;
-use crate::rooms::permissions::Permitted;
+use crate::rooms::permissions::{Action, Permitted};
 
 /// What an answer says besides its data: all that is left of a call when its change is made.
 pub struct Head {
@@ -96,14 +97,39 @@ impl Call {
         self.submit(head, operation, write).await
     }
 
+    /// The same to a room that the path does not name, where it also depends on more than the path who may do it; `None`: only
+    /// the app.
+    pub async fn change_room<O: Operation, D: Serialize>(
+        self,
+        room: RoomKey,
+        action: Option<Action>,
+        operation: O,
+        data: impl Fn(O::Outcome) -> Result<D, Error> + Send + 'static,
+    ) -> Result<HttpResponse, Error> {
+        let (head, permit) = (Head::of(&self), self.permit(&room, action.unwrap_or(Action::ManageApp)));
+        let write = move |head: &Head, outcome| reply::write_envelope(head, data(outcome)?);
+        self.submit_to(room, head, Permitted { permit, operation }, write).await
+    }
+
     async fn submit<O: Operation>(
         self,
         head: Head,
         operation: O,
         write: impl Fn(&Head, O::Outcome) -> Result<Vec<u8>, Error> + Send + 'static,
     ) -> Result<HttpResponse, Error> {
-        let (room, actor, writer) = (self.room()?, self.actor()?, &self.state.writer);
-        let operation = Permitted { permit: self.permit(&room), operation };
+        let room = self.room()?;
+        let permit = self.permit(&room, self.action());
+        self.submit_to(room, head, Permitted { permit, operation }, write).await
+    }
+
+    async fn submit_to<O: Operation>(
+        self,
+        room: RoomKey,
+        head: Head,
+        operation: Permitted<O>,
+        write: impl Fn(&Head, O::Outcome) -> Result<Vec<u8>, Error> + Send + 'static,
+    ) -> Result<HttpResponse, Error> {
+        let (actor, writer) = (self.actor()?, &self.state.writer);
         let claim = self.http().extensions_mut().remove::<Claim>();
         let answer = match claim {
             None => Answer { status: 200, body: write(&head, writer.submit(&room, &actor, operation).await?)? },

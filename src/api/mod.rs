@@ -31,6 +31,7 @@ mod speech;
 mod standing;
 mod super_admins;
 mod tokens;
+mod undo;
 mod users;
 mod whitelist;
 
@@ -185,6 +186,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 // Before the rooms, so that no room is ever called so.
                 .configure(super_admins::routes)
                 .configure(moderators::routes)
+                .configure(undo::routes)
                 .configure(members::routes)
                 .configure(admins::routes)
                 .configure(blocks::routes)

@@ -41,6 +41,8 @@ const CALLS: &[(&[Method], &str, Action)] = {
         (WRITE, "/chatrooms/{chatroom_id}/admin", A::ManageAdmins),
         (WRITE, "/chatrooms/{chatroom_id}/admin/{usernames}", A::ManageAdmins),
         (WRITE, "/chatrooms/{chatroom_id}", A::ManageRoom),
+        // What it is to undo an event, and who may, depends on the event.
+        (POST, "/undo", A::ReadEvents),
         (POST, "/chatrooms", A::CreateRoom),
         (READ, "/users/{usernames}/standing", A::ReadStanding),
         (READ, "/chatrooms", A::ReadApp),
@@ -83,7 +85,11 @@ pub(super) async fn require(request: &AppRequest, caller: &Caller) -> Result<(),
 /// Rooms that do not exist are for the call itself to say so of.
 async fn may_in_rooms(request: &AppRequest, user: &User, action: Action) -> Result<bool, Error> {
     let app = request.app.id;
-    let rooms: Vec<RoomKey> = request.room_segment().split(',').filter_map(|room| RoomKey::parse(app, room)).collect();
+    let named = match request.room_segment() {
+        "" => named_in_body(request, "room"),
+        rooms => rooms.split(',').map(str::to_owned).collect(),
+    };
+    let rooms: Vec<RoomKey> = named.iter().filter_map(|room| RoomKey::parse(app, room)).collect();
     let mut targets = Vec::new();
     if action == Action::CheckSpeech {
         targets = match request.user_segment() {

@@ -151,14 +151,14 @@ impl Way {
         };
         format!(
             "select * from (
-                 select chatroom, n, happened_at, kind, users, before::text, after::text, actor, reason,
+                 select chatroom, n, happened_at, kind, users, before::text, after::text, actor, reason, undoes,
                         is_meant, nth = {WINDOW} as ends_window, sum(cardinality(users)) over (order by {order}) as names
                  from (
                      select chatroom, n, happened_at, row_number() over (order by {order}) as nth
                      from {entries} and {within} order by {order} limit {WINDOW}
                  ) entry
                  left join lateral (
-                     select kind, users, before, after, actor, reason from events
+                     select kind, users, before, after, actor, reason, undoes from events
                      where app = $1 and chatroom = entry.chatroom and n = entry.n limit 1
                  ) event on true
                  cross join lateral (

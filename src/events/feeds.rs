@@ -65,7 +65,7 @@ pub async fn of_room(
     let rows = sqlx::query!(
         r#"
         with seen as materialized (
-            select n, kind, users, before::text, after::text, actor, reason, happened_at from events
+            select n, kind, users, before::text, after::text, actor, reason, undoes, happened_at from events
             where app = $1 and chatroom = $2 and n > $3 order by n limit $6
         )
         select last_event, coalesce(
@@ -73,6 +73,7 @@ pub async fn of_room(
                ) as "oldest!",
                (select max(n) from seen) as seen,
                n as "n?", kind as "kind?", users as "users?", before, after, actor as "actor?", reason as "reason?",
+               undoes as "undoes?",
                happened_at as "happened_at?"
         from chatrooms
         cross join lateral (
@@ -108,6 +109,7 @@ pub async fn of_room(
             after: row.after,
             actor: row.actor?,
             reason: row.reason,
+            undoes: row.undoes,
             happened_at: row.happened_at?,
         }))
     });
@@ -139,14 +141,15 @@ struct FeedRow {
     after: Option<String>,
     actor: String,
     reason: Option<String>,
+    undoes: Option<i64>,
     happened_at: OffsetDateTime,
 }
 
 impl From<FeedRow> for FeedEvent {
     fn from(row: FeedRow) -> Self {
-        let FeedRow { xact, chatroom, n, kind, users, before, after, actor, reason, happened_at, .. } = row;
+        let FeedRow { xact, chatroom, n, kind, users, before, after, actor, reason, undoes, happened_at, .. } = row;
         let position = Position { xact, chatroom: chatroom.clone(), n };
-        Self { position, event: EventRow { chatroom, n, kind, users, before, after, actor, reason, happened_at }.into() }
+        Self { position, event: EventRow { chatroom, n, kind, users, before, after, actor, reason, undoes, happened_at }.into() }
     }
 }
 
@@ -174,7 +177,7 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
         FeedRow,
         r#"
         with seen as materialized (
-            select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
+            select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, undoes, happened_at from events
             where app = $1 and (xact, chatroom, n) > ($2, $3, $4)
               and xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (select xact_offset from event_clock)
             order by xact, chatroom, n limit $7
@@ -186,7 +189,7 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
             select * from seen order by xact desc, chatroom desc, n desc limit 1
         )
         select index as "index!", xact as "xact!", chatroom as "chatroom!", n as "n!", kind as "kind!", users as "users!",
-               before, after, actor as "actor!", reason, happened_at as "happened_at!"
+               before, after, actor as "actor!", reason, undoes, happened_at as "happened_at!"
         from (select *, 1::bigint as index from wanted union all select *, 2::bigint from furthest) found
         order by index, xact, chatroom, n
         "#,
@@ -278,10 +281,10 @@ async fn rooms_since(db: &Db, rooms: &[(i64, &RoomKey, &Position)], limit: i64) 
         FeedRow,
         r#"
         select index as "index!", 0::bigint as "xact!", event.chatroom, event.n, kind, users, before, after, actor, reason,
-               happened_at
+               undoes, happened_at
         from unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[]) feed (index, app, chatroom, n)
         cross join lateral (
-            select chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
+            select chatroom, n, kind, users, before::text, after::text, actor, reason, undoes, happened_at from events
             where events.app = feed.app and events.chatroom = feed.chatroom and events.n > feed.n
             order by n limit $5
         ) event
@@ -306,11 +309,11 @@ async fn apps_since(db: &Db, feeds: &[(i64, i32, &Position)], limit: i64) -> Res
     Ok(sqlx::query_as!(
         FeedRow,
         r#"
-        select index as "index!", event.xact, event.chatroom, event.n, kind, users, before, after, actor, reason, happened_at
+        select index as "index!", event.xact, event.chatroom, event.n, kind, users, before, after, actor, reason, undoes, happened_at
         from unnest($1::bigint[], $2::integer[], $3::bigint[], $4::text[], $5::bigint[])
              feed (index, app, xact, chatroom, n)
         cross join lateral (
-            select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, happened_at from events
+            select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, undoes, happened_at from events
             where events.app = feed.app and (events.xact, events.chatroom, events.n) > (feed.xact, feed.chatroom, feed.n)
               and events.xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
                                 + (select xact_offset from event_clock)

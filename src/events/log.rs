@@ -179,6 +179,7 @@ pub struct NewEvent {
     after: Option<Fields>,
     actor: Actor,
     member_count: Option<i32>,
+    undoes: Option<i64>,
 }
 
 impl NewEvent {
@@ -187,7 +188,13 @@ impl NewEvent {
 
     /// An event of that kind, about no user yet.
     pub(crate) fn new(kind: Kind, actor: &Actor) -> Self {
-        Self { n: 0, kind, users: Vec::new(), before: None, after: None, actor: actor.clone(), member_count: None }
+        Self { n: 0, kind, users: Vec::new(), before: None, after: None, actor: actor.clone(), member_count: None, undoes: None }
+    }
+
+    /// Says that it undoes the event `n` of the room.
+    pub fn undoing(mut self, n: i64) -> Self {
+        self.undoes = Some(n);
+        self
     }
 
     /// With its number within the room.
@@ -251,6 +258,9 @@ pub struct Event {
     /// Why, in the actor's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Which earlier event of the room it has undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<i64>,
     /// When, in Unix milliseconds.
     pub timestamp: i64,
 }
@@ -305,6 +315,7 @@ impl<'a> EventBatch<'a> {
         let after = self.fields(|event| event.after.as_ref())?;
         let actors: Vec<&str> = self.events.iter().map(|event| &*event.actor.name).collect();
         let reasons: Vec<Option<&str>> = self.events.iter().map(|event| event.actor.reason.as_deref()).collect();
+        let undone: Vec<Option<i64>> = self.events.iter().map(|event| event.undoes).collect();
         let member_counts: Vec<Option<i32>> = self.events.iter().map(|event| event.member_count).collect();
         // A queue of callbacks that is there already is locked all the same: an instance that is about to remove it as empty
         // must see this.
@@ -312,13 +323,13 @@ impl<'a> EventBatch<'a> {
             r#"
             with written as (
                 insert into events
-                    (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact)
+                    (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact, undoes)
                 select app, chatroom, n, kind, string_to_array(users, ','), before::json, after::json, actor, reason, member_count,
-                       happened_at, xact
+                       happened_at, xact, undoes
                 from unnest(
                     $1::integer[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                    $9::text[], $10::integer[], $11::timestamptz[], $12::bigint[]
-                ) given (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact)
+                    $9::text[], $10::integer[], $11::timestamptz[], $12::bigint[], $13::bigint[]
+                ) given (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact, undoes)
                 returning app, chatroom, n, kind, users, happened_at
             ),
             named as (
@@ -349,6 +360,7 @@ impl<'a> EventBatch<'a> {
             &member_counts as &[Option<i32>],
             &self.moments,
             &self.xacts,
+            &undone as &[Option<i64>],
         )
         .execute(connection)
         .await?;
@@ -406,6 +418,7 @@ pub(crate) struct EventRow {
     pub after: Option<String>,
     pub actor: String,
     pub reason: Option<String>,
+    pub undoes: Option<i64>,
     pub happened_at: OffsetDateTime,
 }
 
@@ -422,6 +435,7 @@ impl From<EventRow> for Event {
             after: json(row.after),
             actor: row.actor,
             reason: row.reason,
+            undoes: row.undoes,
             timestamp: unix_ms(row.happened_at),
         }
     }

@@ -21,6 +21,7 @@ pub mod forgetting;
 pub mod members;
 pub mod mutes;
 mod restrictions;
+pub mod undo;
 pub mod whitelist;
 
 pub mod writer;

@@ -53,7 +53,8 @@ pub(super) const BLOCKS: List = List {
 };
 
 impl List {
-    fn entry<'a>(&self, view: &'a RoomView<'_>, user: &str) -> Option<&'a Restriction> {
+    /// A user's entry, if there is one.
+    pub(super) fn entry<'a>(&self, view: &'a RoomView<'_>, user: &str) -> Option<&'a Restriction> {
         (self.of)(view.user(user, self.facts)).as_ref()
     }
 

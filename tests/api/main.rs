@@ -39,6 +39,7 @@ mod streams;
 mod super_admins;
 mod tenants;
 mod tokens;
+mod undo;
 mod users;
 mod whitelist;
 mod writer;
