@@ -178,6 +178,9 @@ fn serve(listener: TcpListener, state: State, shares: Shares, options: PgConnect
         .workers(shares.workers)
         .max_connections(settings.max_connections.div_ceil(shares.workers))
         .keep_alive(Duration::from_secs(settings.keep_alive_seconds))
+        // Pools of clients open connections ahead of their requests. One that waits too long for its first request is told
+        // so by an empty 408, which the client takes for the answer to the request that it sends at that moment.
+        .client_request_timeout(Duration::from_secs(settings.keep_alive_seconds))
         .shutdown_timeout(settings.shutdown_seconds)
         // A client that hangs up takes its call with it: what has not been made yet is not made.
         .h1_allow_half_closed(false)

@@ -214,3 +214,16 @@ async fn there_are_so_many_connections_and_no_more_and_who_comes_later_waits() {
     drop(held);
     assert!(answered(&mut waiting, Duration::from_secs(5)));
 }
+
+#[tokio::test]
+async fn a_connection_that_was_opened_long_before_its_first_request_is_answered() {
+    let app = TestApp::new().await;
+    let mut connection = TcpStream::connect(app.address).expect("connected");
+    connection.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+    // The framework's own patience is five seconds.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
