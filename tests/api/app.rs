@@ -437,16 +437,22 @@ impl Answer {
         assert_eq!((self.status, &*self.text), (200, text));
     }
 
-    /// Fails unless this is a failure with exactly this body.
-    #[track_caller]
-    pub fn fails(&self, status: u16, error: &str, exception: &str, description: &str) {
-        let expected = format!(
+    /// A failure with exactly this body.
+    pub fn refusal(status: u16, error: &str, exception: &str, description: &str) -> Self {
+        let text = format!(
             r#"{{"error":{},"exception":{},"timestamp":T,"duration":T,"error_description":{}}}"#,
             Value::from(error),
             Value::from(exception),
             Value::from(description)
         );
-        assert_eq!((self.status, &*self.text), (status, &*expected));
+        Self { status, text }
+    }
+
+    /// Fails unless this is a failure with exactly this body.
+    #[track_caller]
+    pub fn fails(&self, status: u16, error: &str, exception: &str, description: &str) {
+        let expected = Self::refusal(status, error, exception, description);
+        assert_eq!((self.status, &*self.text), (status, &*expected.text));
     }
 
     /// Rows of the catalogue that many calls share.

@@ -25,7 +25,7 @@ const INSTANCES: usize = 3;
 const ROOMS: usize = 6;
 
 /// A number below `end` that cannot be foreseen.
-fn chance(end: u64) -> u64 {
+pub fn chance(end: u64) -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     RandomState::new().hash_one(COUNT.fetch_add(1, Ordering::Relaxed)) % end
 }
@@ -184,7 +184,7 @@ async fn kill(mut processes: Vec<Process>, trouble: Arc<AtomicBool>) -> Vec<Proc
 }
 
 /// The events of a room, all of them; fails if a number is missing.
-async fn events(app: &TestApp, room: &str) -> Vec<Value> {
+pub async fn events(app: &TestApp, room: &str) -> Vec<Value> {
     let mut events: Vec<Value> = Vec::new();
     loop {
         let page = app.get(&format!("/chatrooms/{room}/events?since={}&limit=1000", events.len())).await.json();

@@ -35,6 +35,7 @@ mod retention;
 mod sdk;
 mod speech;
 mod standing;
+mod storms;
 mod streams;
 mod super_admins;
 mod tenants;
