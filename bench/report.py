@@ -22,6 +22,7 @@ class Results:
     first: dict = field(default_factory=dict)      # (operation, connections) → {side: cell}
     sizes: dict = field(default_factory=dict)      # (title, members) → cell
     rooms: dict = field(default_factory=dict)      # (title, rooms) → cell
+    ends: tuple = None                             # of mutes: how many, and how late in the median and at most
     memory: tuple = ()
 
 
@@ -49,7 +50,7 @@ class Goals:
         """`target` is the least ("≥ 2") or the most ("≤ 200") that is wanted. A cell that is not valid reaches nothing."""
         try:
             value = formula()
-        except AttributeError:  # one of the cells is None
+        except (AttributeError, TypeError):  # what it needs is None
             self.rows.append([title, "not measured", former, target + unit, "**no**"])
             return
         sign, limit = target.split()
@@ -80,6 +81,9 @@ class Goals:
         self.row("the deep page ÷ page 1, 64", "0.56", "≥ 0.9", "", depth)
         self.row("p99 of add spread 64 ÷ pgbench's mean 64", "5", "≤ 1", "", patience("add"))
         self.row("p99 of add hot 64 ÷ pgbench's mean 64", "2", "≤ 0.2", "", patience("add_hot"))
+        late = lambda at: lambda: self.results.ends[at]
+        self.row("ends of mutes in a room that 300 connections change are told late: median", "–", "≤ 1000", " ms", late(1))
+        self.row("the latest of them", "6,800", "≤ 1500", " ms", late(2))
         return self.rows
 
 
@@ -174,6 +178,8 @@ once and wait, {(with_idle - at_rest) / idle / 1024:.1f} KiB for each.
   0.5 s and 10 ms for each client before it is measured, so that its plans are made. It comes first, the service behind it.
 - **A cell is valid** if every answer is a 2xx and, for changes, if the events that are there afterwards are those of the
   calls that were made.
+- **Ends of mutes**: 300 connections add to one room for 10 s while twenty of its members are muted for a second each, over
+  and over. How late an end is told is the time of its event less the end.
 - **CPU** is what the kernel says of PostgreSQL's processes (those that have ended, too) and of the service, by
   calls. The rest of the cores goes to wrk, pgbench and the kernel's own work. **WAL** and **statements** (`begin` and
   `commit` among them) are by calls, too; what background tasks do meanwhile is in there.

@@ -11,8 +11,11 @@ BENCH_SCALE=full         or small: less of everything, and the report goes to .l
 
 import contextlib
 import http.client
+import itertools
+import json
 import os
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +52,9 @@ CONNECTIONS = [int(number) for number in os.environ.get("BENCH_CONNECTIONS", "1 
 # Cells of the second table are short, at so many connections.
 SIZE_SECONDS, SIZE_CONNECTIONS = max(1, SECONDS // 2), 16
 MEMBERS_OF_SMALL_ROOMS = 3
+
+# For so long so many connections change the room in which mutes of so many people end, over and over.
+ENDS_SECONDS, ENDS_CONNECTIONS, ENDS_PEOPLE = 10, 300, 20
 
 # So many are muted, and so many blocked, in each room when nothing else is said.
 FEW = 3
@@ -260,6 +266,34 @@ def idle_memory(service):
     return SCALE.idle, at_rest, idle
 
 
+def ends_of_mutes(service):
+    """How late ends are told in the hot room while many change it: how many there were, the median and the latest in ms."""
+    room, over = SCALE.rooms + 1, threading.Event()
+    muted = [f"u{(room * 7919 + place) % SCALE.users + 1}" for place in range(1, ENDS_PEOPLE + 1)]
+
+    def mute():
+        """One after the other: each is muted anew when the last mute of theirs is over."""
+        connection = http.client.HTTPConnection("127.0.0.1", service.port)
+        headers = {"Authorization": "Bearer " + service.token}
+        for user in itertools.cycle(muted):
+            if over.wait(2 / ENDS_PEOPLE):
+                return connection.close()
+            body = json.dumps({"usernames": [user], "mute_duration": 1_000})
+            connection.request("POST", f"/{service.app_name}/chatrooms/r{room}/mute", body, headers)
+            connection.getresponse().read()
+
+    muting = threading.Thread(target=mute)
+    muting.start()
+    cell = wrk(service, "add", Draws(1, room, base=SCALE.users // 2), ENDS_CONNECTIONS, ENDS_SECONDS, SCALE.users)
+    over.set()
+    muting.join()
+    time.sleep(2)
+    told, median, latest = map(float, service.sql("ends", room=f"r{room}").split("|"))
+    say(f"ends of mutes in a room that {ENDS_CONNECTIONS} connections change {cell.rate:,.0f} times a second: {told:.0f} told, "
+        f"{median:.0f} ms late in the median, the latest {latest:.0f} ms {'; '.join(cell.why_invalid)}")
+    return None if cell.why_invalid or not told else (told, median, latest)
+
+
 @contextlib.contextmanager
 def serving(binary, postgres, database):
     service = Service(binary, postgres, database)
@@ -283,6 +317,7 @@ def main():
             load(service)
             results.operations = operations()
             results.first = first_table(service)
+            results.ends = ends_of_mutes(service)
             results.sizes = sizes_table(service)
             results.memory = idle_memory(service)
         with serving(binary, postgres, "bench_rooms") as service:
