@@ -71,6 +71,13 @@ pub(crate) async fn lock(connection: &mut PgConnection, app: i32) -> Result<Last
     Ok(Last { n: row.last_event, xact: row.last_xact })
 }
 
+/// The same without waiting; `None`: another transaction holds the row.
+pub(crate) async fn try_lock(connection: &mut PgConnection, app: i32) -> Result<Option<Last>, Error> {
+    let app = sqlx::query!("select last_event, last_xact from apps where id = $1 for no key update skip locked", app);
+    let row = app.fetch_optional(connection).await?;
+    Ok(row.map(|row| Last { n: row.last_event, xact: row.last_xact }))
+}
+
 /// Ends the standing of those of `users` who are super admins. The row of the app is locked. Returns its last event.
 pub(crate) async fn delete(
     connection: &mut PgConnection,

@@ -20,6 +20,7 @@ mod callbacks;
 mod change;
 mod chatrooms;
 mod events;
+mod global_mutes;
 mod health;
 mod idempotency;
 mod limits;
@@ -187,6 +188,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(super_admins::routes)
                 .configure(moderators::routes)
                 .configure(undo::routes)
+                .configure(global_mutes::routes)
                 .configure(members::routes)
                 .configure(admins::routes)
                 .configure(blocks::routes)

@@ -69,9 +69,19 @@ impl Page {
         Self::sized(params, number(params.first("pagesize")).unwrap_or(MAX_PAGE_SIZE))
     }
 
+    /// The same by the names `pageNum` and `pageSize`, of lists whose pages have one to `max` entries: `max` where no size is
+    /// named.
+    pub fn in_camel_case(params: &Params, max: u64) -> Self {
+        let size = number(params.first("pageSize")).filter(|size| *size > 0).unwrap_or(max);
+        Self::numbered(params.first("pageNum"), size.min(max))
+    }
+
     fn sized(params: &Params, size: u64) -> Self {
-        let size = size.min(MAX_PAGE_SIZE);
-        let page = number(params.first("pagenum")).unwrap_or(1).max(1);
+        Self::numbered(params.first("pagenum"), size.min(MAX_PAGE_SIZE))
+    }
+
+    fn numbered(page: Option<&str>, size: u64) -> Self {
+        let page = number(page).unwrap_or(1).max(1);
         let skip = (page - 1).saturating_mul(size);
         let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         Self { skip: bounded(skip), size: bounded(size) }
@@ -125,6 +135,20 @@ mod tests {
             ("pagenum=99999999999999999999999", i64::MAX, 1000),
         ] {
             assert_eq!(Page::of(&Params::parse(query)), Page { skip, size }, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_page_in_camel_case_has_one_entry_at_least() {
+        for (query, skip, size) in [
+            ("", 0, 50),
+            ("pageNum=2&pageSize=10", 10, 10),
+            ("pageNum=3&pageSize=51", 100, 50),
+            ("pageNum=0&pageSize=0", 0, 50),
+            ("pageNum=x&pageSize=-1", 0, 50),
+            ("pagenum=2&pagesize=10", 0, 50),
+        ] {
+            assert_eq!(Page::in_camel_case(&Params::parse(query), 50), Page { skip, size }, "{query}");
         }
     }
 

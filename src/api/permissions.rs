@@ -51,6 +51,9 @@ const CALLS: &[(&[Method], &str, Action)] = {
         (READ, "/users", A::ReadApp),
         (READ, "/users/{usernames}", A::ReadApp),
         (READ, "/users/{usernames}/joined_chatrooms", A::ReadApp),
+        (READ, "/mutes", A::ReadApp),
+        (READ, "/mutes/{usernames}", A::ReadApp),
+        (POST, "/mutes", A::MuteGlobally),
     ]
 };
 

@@ -38,6 +38,7 @@ impl From<Verdict> for Speech {
             Layer::Blocked => "blocked",
             Layer::NotMember => "not_member",
             Layer::Owner => "owner",
+            Layer::GlobalMuted => "global_muted",
             Layer::Muted => "muted",
             Layer::Admin => "admin",
             Layer::Whitelist => "whitelist",

@@ -147,7 +147,7 @@ fn payload<'a>(operation: &str, kind: Option<&'a str>, appkey: &str, event: &'a 
         ("UPDATE", Some("ANNOUNCEMENT")) => Payload { announcement: text("announcement"), ..typed },
         ("UPDATE", Some("MUTE")) => Payload { mute: after.get("mute").and_then(Value::as_bool), ..typed },
         ("ADMIN" | "ROOM_SUPER_ADMIN", _) => Payload { admin: member, ..typed },
-        ("BLOCK" | "MUTE", Some("ADD")) => {
+        ("BLOCK" | "MUTE" | "GLOBAL_MUTE", Some("ADD")) => {
             // All that one call blocks or mutes ends at one moment.
             let end = after.as_object().and_then(|ends| ends.values().next()?.as_i64());
             Payload { member, expire_timestamp: end, ..typed }
@@ -262,6 +262,9 @@ mod tests {
                 r#"{"member":["bob","cid"],"type":"ADD","expire_timestamp":5}"#,
             ),
             (event("MUTE/EXPIRE", &["bob"], r#"{"bob":5}"#, ""), r#"{"member":["bob"],"type":"EXPIRE"}"#),
+            (event("GLOBAL_MUTE/ADD", &["bob"], "{}", r#"{"bob":5}"#), r#"{"member":["bob"],"type":"ADD","expire_timestamp":5}"#),
+            (event("GLOBAL_MUTE/REMOVE", &["bob"], r#"{"bob":5}"#, ""), r#"{"member":["bob"],"type":"REMOVE"}"#),
+            (event("GLOBAL_MUTE/EXPIRE", &["bob"], r#"{"bob":5}"#, ""), r#"{"member":["bob"],"type":"EXPIRE"}"#),
             (test_event(), r#"{"type":"TEST"}"#),
         ] {
             let (operation, kind) = event.kind.split_once('/').map_or((&*event.kind, None), |(left, right)| (left, Some(right)));

@@ -124,6 +124,12 @@ kinds! {
     ModeratorAdd = "MODERATOR/ADD",
     /// A moderator is a plain user again.
     ModeratorRemove = "MODERATOR/REMOVE",
+    /// A user is muted in all rooms of the app, or that mute ends at another moment.
+    GlobalMuteAdd = "GLOBAL_MUTE/ADD",
+    /// A user may speak in rooms again, as far as the app is concerned.
+    GlobalMuteRemove = "GLOBAL_MUTE/REMOVE",
+    /// Mutes in all rooms of the app have ended by themselves.
+    GlobalMuteExpire = "GLOBAL_MUTE/EXPIRE",
 }
 
 impl Kind {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::forgetting::Forget;
 use super::writer::Writer;
 use crate::accounts::users::User;
-use crate::accounts::{moderators, super_admins};
+use crate::accounts::{global_mutes, moderators, super_admins};
 use crate::db::Db;
 use crate::error::{Causes, Error};
 use crate::events::log::Actor;
@@ -100,7 +100,8 @@ async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Na
     .await?;
     let marked: Vec<String> = users.iter().map(|user| user.username.clone()).collect();
     let last = super_admins::delete(connection, app, last, actor, &marked).await?;
-    moderators::delete(connection, app, last, actor, &marked).await?;
+    let last = moderators::delete(connection, app, last, actor, &marked).await?;
+    global_mutes::delete(connection, app, last, actor, &marked).await?;
     Ok(users)
 }
 

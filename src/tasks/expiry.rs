@@ -1,27 +1,30 @@
 //! The background task that ends mutes and blocks in time, also in rooms that no call changes, so that their ends are told.
 //!
 //! What has ended is over in every read, told or not. The task finds rooms in which something has ended, each once, and asks
-//! the writer to end it there, as any other change. The task does not wait for rooms that are held elsewhere: it looks for
-//! others meanwhile. Any number of instances may do so at once, without a leader; what one has ended, the other does not find.
+//! the writer to end it there, as any other change; and apps with global mutes that have. The task does not wait for rooms
+//! and apps that are held elsewhere: it looks for others meanwhile. Any number of instances may do so at once, without a
+//! leader; what one has ended, the other does not find.
 
 use std::collections::HashSet;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::global_mutes::expiry::{self as global_mutes, IfLocked};
 use crate::config::Sweep;
 use crate::error::{Causes, Error};
 use crate::events::log::Actor;
-use crate::names::RoomKey;
+use crate::names::{RoomKey, Scope};
 use crate::rooms::expiry::EndExpired;
 use crate::rooms::read::due::{self, DueRoom};
 use crate::rooms::state::Ended;
 use crate::rooms::store::purge;
 use crate::rooms::writer::Writer;
 
-/// How many rooms one look finds at a time.
+/// How many rooms, and apps, one look finds at a time.
 const FOUND_AT_ONCE: i64 = 1000;
 
 /// How many rooms one look begins at most. Those that are under way do not count: rooms that are held hide no other.
@@ -31,28 +34,29 @@ const BEGUN_AT_ONCE: usize = 4000;
 pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
     let mut ticks = tokio::time::interval_at(Instant::now() + settings.every(), settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut under_way: HashSet<RoomKey> = HashSet::new();
+    let sweep = Sweeper::new(&writer, settings.batch);
+    let mut under_way: HashSet<Scope> = HashSet::new();
     let mut endings = FuturesUnordered::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            Some((room, ended)) = endings.next(), if !endings.is_empty() => {
-                under_way.remove(&room);
+            Some((scope, ended)) = endings.next(), if !endings.is_empty() => {
+                under_way.remove(&scope);
                 let has_more = report(ended);
                 if !has_more {
                     continue;
                 }
-                under_way.insert(room.clone());
-                endings.push(end(&writer, room, settings.batch));
+                under_way.insert(scope.clone());
+                endings.push(sweep.end(scope));
             }
             _ = ticks.tick() => {
-                let found = due_rooms(&writer, &under_way).await.unwrap_or_else(|error| {
+                let found = due(&writer, &under_way).await.unwrap_or_else(|error| {
                     tracing::warn!(error = %Causes(&error), "cannot look for what has ended; the next look tries again");
                     Vec::new()
                 });
-                for room in found {
-                    under_way.insert(room.clone());
-                    endings.push(end(&writer, room, settings.batch));
+                for scope in found {
+                    under_way.insert(scope.clone());
+                    endings.push(sweep.end(scope));
                 }
             }
         }
@@ -61,18 +65,20 @@ pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
 
 /// Ends everything that has ended by now, and returns how many mutes and blocks.
 pub async fn pass(writer: &Writer, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
+    let sweep = Sweeper::new(writer, batch);
     let mut all = 0;
     loop {
-        let rooms = due_rooms(writer, &HashSet::new()).await?;
-        if rooms.is_empty() || stop.is_cancelled() {
+        let found = due(writer, &HashSet::new()).await?;
+        if found.is_empty() || stop.is_cancelled() {
             return Ok(all);
         }
-        let mut endings: FuturesUnordered<_> = rooms.into_iter().map(|room| end(writer, room, batch)).collect();
+        let mut endings: FuturesUnordered<_> = found.into_iter().map(|scope| sweep.end(scope)).collect();
         let mut ended_now = 0;
         while let Some((_, ended)) = endings.next().await {
-            let Done { ended, purged, .. } = ended?;
-            ended_now += (ended.mutes + ended.blocks) as u64 + purged;
-            all += (ended.mutes + ended.blocks) as u64;
+            let Done { ended, global_mutes, purged, .. } = ended?;
+            let ended = (ended.mutes + ended.blocks + global_mutes) as u64;
+            ended_now += ended + purged;
+            all += ended;
         }
         if ended_now == 0 {
             // Other instances end the rest.
@@ -81,60 +87,104 @@ pub async fn pass(writer: &Writer, batch: u32, stop: &CancellationToken) -> Resu
     }
 }
 
-/// Rooms in which something has ended and that are not under way, the longest waiting first.
-async fn due_rooms(writer: &Writer, under_way: &HashSet<RoomKey>) -> Result<Vec<RoomKey>, Error> {
-    let (mut found, mut after) = (Vec::new(), None);
+/// Apps and rooms in which something has ended and that are not under way, the longest waiting first.
+async fn due(writer: &Writer, under_way: &HashSet<Scope>) -> Result<Vec<Scope>, Error> {
+    let is_app = |scope: &Scope| matches!(scope, Scope::App(_)).then(|| scope.app());
+    let apps_under_way: Vec<i32> = under_way.iter().filter_map(is_app).collect();
+    let apps = global_mutes::due_apps(writer.db(), &apps_under_way, FOUND_AT_ONCE).await?;
+    let mut waiting = apps.first().map_or(0.0, |due| due.waiting.as_secs_f64());
+    let mut found: Vec<Scope> = apps.into_iter().map(|due| Scope::App(due.app)).collect();
+    let mut after = None;
     loop {
         let page = due::rooms(writer.db(), after.as_ref(), FOUND_AT_ONCE).await?;
         if after.is_none() {
-            metrics::gauge!("roomward_expiry_lag_seconds").set(page.first().map_or(0.0, |due| due.waiting.as_secs_f64()));
+            waiting = page.first().map_or(0.0, |due| due.waiting.as_secs_f64()).max(waiting);
+            metrics::gauge!("roomward_expiry_lag_seconds").set(waiting);
         }
         let is_last = i64::try_from(page.len()).is_ok_and(|number| number < FOUND_AT_ONCE);
         after = page.last().cloned();
-        found.extend(page.into_iter().map(|DueRoom { room, .. }| room).filter(|room| !under_way.contains(room)));
+        let rooms = page.into_iter().map(|DueRoom { room, .. }| Scope::Room(room));
+        found.extend(rooms.filter(|room| !under_way.contains(room)));
         if is_last || found.len() >= BEGUN_AT_ONCE {
             return Ok(found);
         }
     }
 }
 
-/// What came of one room.
+/// What came of one room, or of one app.
+#[derive(Default)]
 struct Done {
     ended: Ended,
+    global_mutes: usize,
     /// Rows of a deleted room that were removed.
     purged: u64,
     /// Whether there may be more.
     has_more: bool,
 }
 
-async fn end(writer: &Writer, room: RoomKey, batch: u32) -> (RoomKey, Result<Done, Error>) {
-    let done = match writer.submit(&room, &Actor::system(), EndExpired { batch }).await {
-        Ok(ended) => {
-            let has_more = ended.mutes.max(ended.blocks) >= batch as usize;
-            Ok(Done { ended, purged: 0, has_more })
-        }
-        // Its rows go with the rest of the room.
-        Err(Error::RoomNotFound { .. }) => purge::purge(writer.db(), &room, batch.into()).await.map(|purged| Done {
-            ended: Ended::default(),
-            purged,
-            has_more: false,
-        }),
-        Err(error) => Err(error),
-    };
-    (room, done)
+/// How what has ended is taken away.
+struct Sweeper<'a> {
+    writer: &'a Writer,
+    batch: u32,
+    /// How many apps are seen to at once: each costs a connection.
+    apps: Semaphore,
+    /// How many apps that are held elsewhere are waited for at once. Those that are not held do not wait behind them.
+    held_apps: Semaphore,
 }
 
-/// Reports what came of a room. Returns whether there may be more in it.
+impl<'a> Sweeper<'a> {
+    fn new(writer: &'a Writer, batch: u32) -> Self {
+        Self { writer, batch, apps: Semaphore::new(1), held_apps: Semaphore::new(1) }
+    }
+
+    async fn end(&self, scope: Scope) -> (Scope, Result<Done, Error>) {
+        let done = match &scope {
+            Scope::App(app) => self.end_in_app(*app).await,
+            Scope::Room(room) => self.end_in_room(room).await,
+        };
+        (scope, done)
+    }
+
+    async fn end_in_room(&self, room: &RoomKey) -> Result<Done, Error> {
+        match self.writer.submit(room, &Actor::system(), EndExpired { batch: self.batch }).await {
+            Ok(ended) => {
+                let has_more = ended.mutes.max(ended.blocks) >= self.batch as usize;
+                Ok(Done { ended, has_more, ..Done::default() })
+            }
+            // Its rows go with the rest of the room.
+            Err(Error::RoomNotFound { .. }) => {
+                let purged = purge::purge(self.writer.db(), room, self.batch.into()).await?;
+                Ok(Done { purged, ..Done::default() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn end_in_app(&self, app: i32) -> Result<Done, Error> {
+        let end = async |permits: &Semaphore, if_locked| {
+            let _permit = permits.acquire().await;
+            global_mutes::end_expired(self.writer.db(), app, self.batch, if_locked).await
+        };
+        let global_mutes = match end(&self.apps, IfLocked::Skip).await? {
+            Some(ended) => ended,
+            None => end(&self.held_apps, IfLocked::Wait).await?.unwrap_or_default(),
+        };
+        Ok(Done { global_mutes, has_more: global_mutes >= self.batch as usize, ..Done::default() })
+    }
+}
+
+/// Reports what came of a room, or of an app. Returns whether there may be more in it.
 fn report(done: Result<Done, Error>) -> bool {
     match done {
-        Ok(Done { ended, has_more, .. }) => {
+        Ok(Done { ended, global_mutes, has_more, .. }) => {
             metrics::counter!("roomward_expired_mutes_total").increment(ended.mutes as u64);
             metrics::counter!("roomward_expired_blocks_total").increment(ended.blocks as u64);
             metrics::counter!("roomward_expired_room_mutes_total").increment(ended.mute_all.into());
+            metrics::counter!("roomward_expired_global_mutes_total").increment(global_mutes as u64);
             has_more
         }
         Err(error) => {
-            tracing::warn!(error = %Causes(&error), "cannot end what has ended in a room; the next look tries again");
+            tracing::warn!(error = %Causes(&error), "cannot end what has ended in a room or an app; the next look tries again");
             false
         }
     }

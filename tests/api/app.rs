@@ -344,7 +344,10 @@ impl TestApp {
                    union all select chatroom, username, ends_at from blocks where app = $1) ends on ends.chatroom = id
              where ends_at < next_end
              union all
-             select chatroom || ' has too many admins' from admins where app = $1 group by chatroom having count(*) > 99",
+             select chatroom || ' has too many admins' from admins where app = $1 group by chatroom having count(*) > 99
+             union all
+             select 'the app would not see the end of ' || username from global_mutes join apps on apps.id = global_mutes.app
+             where global_mutes.app = $1 and global_mutes.next_end < apps.next_end",
         )
         .bind(self.app.id)
         .fetch_all(&self.db)

@@ -19,6 +19,7 @@ mod concurrency;
 mod errors;
 mod events;
 mod expiry;
+mod global_mutes;
 mod idempotency;
 mod layers;
 mod limits;

@@ -97,6 +97,12 @@ fn cases() -> Vec<Case> {
     for path in ["/chatrooms", "/audit", "/events", "/users", "/users?limit=1", "/users/plain", "/users/plain/joined_chatrooms"] {
         may("VM", "GET", path, none.clone());
     }
+    may("VM", "GET", "/mutes", none.clone());
+    for (target, seconds) in [("plain", 60), ("owner", -1), ("SELF", 60)] {
+        may("VM", "GET", &*format!("/mutes/{target}").leak(), none.clone());
+        may("M", "POST", "/mutes", json!({"username": target, "chatroom": seconds}));
+        may("M", "POST", "/mutes", json!({"username": target, "chatroom": 0}));
+    }
     may("VMvn", "GET", "/audit?room=ROOM", none.clone());
     // A room that is named where it says nothing opens nothing.
     may("VM", "GET", "/chatrooms?room=ROOM", none.clone());

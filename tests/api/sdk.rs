@@ -260,6 +260,24 @@ async fn blocks_mutes_and_the_mute_of_the_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_muted_in_the_whole_app() {
+    let mut sdk = Sdk::new().await;
+    sdk.create_user("one");
+    // muteUser: the SDK takes a 404 for a success.
+    assert_eq!(sdk.call("POST", "/mutes", Some(json!({"username": "one", "chat": 100})))["data"], json!({"result": "ok"}));
+    let detail = sdk.call("GET", "/mutes/one", None)["data"].clone();
+    assert!(detail["userid"].is_string(), "{detail}");
+    for number in ["chat", "groupchat", "chatroom", "unixtime"] {
+        assert!(detail[number].as_i64().is_some_and(|number| i32::try_from(number).is_ok()), "{number}: {detail}");
+    }
+    // muteList: without a page.
+    let list = sdk.call("GET", "/mutes", None);
+    assert_eq!(list["data"]["data"][0]["username"], "one");
+    assert_eq!(sdk.call("DELETE", "/users/one", None)["entities"][0]["username"], "one");
+    assert_eq!(sdk.call("GET", "/mutes", None)["data"]["data"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attributes_with_a_body_on_delete_and_none_on_post() {
     let mut sdk = Sdk::new().await;
     for user in ["owner", "one"] {

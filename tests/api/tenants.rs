@@ -20,6 +20,7 @@ async fn the_same_names_in_two_apps_are_different_people_in_different_rooms() {
     one.post("/chatrooms/shared/ban").await;
     one.post_json("/chatrooms/shared/announcement", json!({"announcement": "one's"})).await;
     one.post_json("/chatrooms/super_admin", json!({"superadmin": "bob"})).await;
+    one.post_json("/mutes", json!({"username": "bob", "chatroom": -1})).await;
     let attribute = one.request(Method::PUT, "/metadata/chatroom/shared/user/bob").body(r#"{"metaData":{"k":"v"}}"#);
     one.send(attribute).await;
 
@@ -31,6 +32,8 @@ async fn the_same_names_in_two_apps_are_different_people_in_different_rooms() {
     assert_eq!((&detail["mute"], &detail["affiliations_count"]), (&json!(false), &json!(1)));
     assert_eq!(two.get("/chatrooms/shared/announcement").await.json()["data"]["announcement"], "");
     assert_eq!(two.get("/chatrooms/super_admin").await.json()["data"], json!([]));
+    assert_eq!(two.get("/mutes").await.json()["data"]["data"], json!([]));
+    assert_eq!(two.get("/mutes/bob").await.json()["data"]["chatroom"], 0);
     assert_eq!(two.post("/metadata/chatroom/shared").await.json()["data"], json!({}));
     assert_eq!(two.get("/users/bob/joined_chatrooms").await.json()["data"], json!([]));
     two.post("/chatrooms/shared/blocks/users/bob").await.fails_forbidden(400, "users [bob] are not members of this group!");

@@ -18,6 +18,8 @@ pub enum Layer {
     NotMember,
     /// Owns the room: always speaks.
     Owner,
+    /// Muted in all rooms of the app, until a moment.
+    GlobalMuted,
     /// Muted, until a moment.
     Muted,
     /// An admin.
@@ -40,7 +42,9 @@ pub struct SpeechFacts {
     pub member: bool,
     /// Owns it.
     pub owner: bool,
-    /// Muted at this moment.
+    /// Muted in all rooms of the app at this moment.
+    pub global_muted: bool,
+    /// Muted in this one.
     pub muted: bool,
     /// Among its admins.
     pub admin: bool,
@@ -56,6 +60,7 @@ pub fn layer(facts: SpeechFacts) -> Layer {
         (facts.blocked, Layer::Blocked),
         (!facts.member, Layer::NotMember),
         (facts.owner, Layer::Owner),
+        (facts.global_muted, Layer::GlobalMuted),
         (facts.muted, Layer::Muted),
         (facts.admin, Layer::Admin),
         (facts.whitelisted, Layer::Whitelist),
@@ -94,7 +99,8 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
                mute_all and mute_ends_at > now() as "mute_all!", mute_ends_at as room_muted_until, mute_reason as room_reason,
                member.found is not null as "member!", admin.found is not null as "admin!",
                white.found is not null as "whitelisted!", block.ends_at as "blocked_until?", block.reason as "block_reason?",
-               mute.ends_at as "muted_until?", mute.reason as "mute_reason?"
+               mute.ends_at as "muted_until?", mute.reason as "mute_reason?",
+               global_mute.ends_at as "global_muted_until?", global_mute.reason as "global_mute_reason?"
         from chatrooms
         cross join unnest($3::text[]) with ordinality given (username, index)
         left join lateral (
@@ -122,6 +128,10 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
             select ends_at, reason from mutes
             where app = $1 and chatroom = $2 and mutes.username = given.username and ends_at > now() limit 1
         ) mute on true
+        left join lateral (
+            select chatroom_ends_at as ends_at, reason from global_mutes
+            where app = $1 and global_mutes.username = given.username and chatroom_ends_at > now() limit 1
+        ) global_mute on true
         where chatrooms.app = $1 and chatrooms.id = $2 and deleted_at is null
         order by index
         "#,
@@ -141,6 +151,7 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
                 blocked: row.blocked_until.is_some(),
                 member: row.member,
                 owner: row.owner,
+                global_muted: row.global_muted_until.is_some(),
                 muted: row.muted_until.is_some(),
                 admin: row.admin,
                 whitelisted: row.whitelisted,
@@ -148,6 +159,7 @@ pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>
             });
             let (until, reason) = match layer {
                 Layer::Blocked => (row.blocked_until, row.block_reason),
+                Layer::GlobalMuted => (row.global_muted_until, row.global_mute_reason),
                 Layer::Muted => (row.muted_until, row.mute_reason),
                 Layer::RoomMuted => (Some(row.room_muted_until).filter(|until| unix_ms(*until) < PERMANENT_MS), row.room_reason),
                 _ => (None, None),
@@ -171,6 +183,7 @@ mod tests {
             blocked: false,
             member: true,
             owner: true,
+            global_muted: true,
             muted: true,
             admin: true,
             whitelisted: true,
@@ -189,9 +202,15 @@ mod tests {
             (SpeechFacts { muted: true, whitelisted: true, ..member }, Layer::Muted, false),
             (SpeechFacts { muted: true, admin: true, ..member }, Layer::Muted, false),
             (SpeechFacts { muted: true, room_muted: true, ..member }, Layer::Muted, false),
+            (SpeechFacts { global_muted: true, ..none }, Layer::NotMember, false),
+            (SpeechFacts { global_muted: true, ..member }, Layer::GlobalMuted, false),
+            (SpeechFacts { global_muted: true, blocked: true, ..member }, Layer::Blocked, false),
+            (SpeechFacts { global_muted: true, owner: true, ..member }, Layer::Owner, true),
+            (SpeechFacts { global_muted: true, admin: true, ..member }, Layer::GlobalMuted, false),
             (all, Layer::Owner, true),
-            (SpeechFacts { owner: false, ..all }, Layer::Muted, false),
-            (SpeechFacts { owner: false, muted: false, ..all }, Layer::Admin, true),
+            (SpeechFacts { owner: false, ..all }, Layer::GlobalMuted, false),
+            (SpeechFacts { owner: false, global_muted: false, ..all }, Layer::Muted, false),
+            (SpeechFacts { owner: false, global_muted: false, muted: false, ..all }, Layer::Admin, true),
         ];
         for (facts, expected, allowed) in table {
             assert_eq!((layer(facts), layer(facts).allows()), (expected, allowed), "{facts:?}");

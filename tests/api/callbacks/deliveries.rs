@@ -68,7 +68,10 @@ async fn every_change_of_a_room_is_told_in_the_words_of_the_hosted_service() {
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     }
     assert_eq!(app.post_json("/chatrooms/super_admin", json!({"superadmin": "ann"})).await.status, 200);
-    receiver.has(21).await;
+    for chatroom in [-1, 0] {
+        assert_eq!(app.post_json("/mutes", json!({"username": "ann", "chatroom": chatroom})).await.status, 200);
+    }
+    receiver.has(23).await;
     let appkey = format!("{}#app", app.app.org);
     let told = |wanted: &str| -> Vec<String> {
         let tell = |received: Received| {
@@ -83,7 +86,12 @@ async fn every_change_of_a_room_is_told_in_the_words_of_the_hosted_service() {
         };
         receiver.received().into_iter().filter_map(tell).collect()
     };
-    assert_eq!(told(""), [r#"ROOM_SUPER_ADMIN {"admin":["ann"],"type":"ADD"}"#]);
+    let of_app = [
+        r#"ROOM_SUPER_ADMIN {"admin":["ann"],"type":"ADD"}"#,
+        r#"GLOBAL_MUTE {"member":["ann"],"type":"ADD","expire_timestamp":4638873600000}"#,
+        r#"GLOBAL_MUTE {"member":["ann"],"type":"REMOVE"}"#,
+    ];
+    assert_eq!(told(""), of_app);
     let of_room = told("lobby");
     let expected = [
         r#"CREATE {"role":{"ann":"owner"},"member":["bob"],"info":{"owner":"APPKEY_ann","created":"CREATED","custom":"","description":"all","mute":"false","mute_duration":"-1","title":"Lobby","max_users":"200"}}"#,
