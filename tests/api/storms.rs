@@ -42,7 +42,7 @@ fn any_user() -> &'static str {
 }
 
 fn few_users() -> Vec<&'static str> {
-    let mut users: Vec<_> = (0..1 + chance(5)).map(|_| any_user()).collect();
+    let mut users: Vec<_> = (0..=chance(5)).map(|_| any_user()).collect();
     // A call collapses names that come twice, and so do its refusals.
     let mut seen = BTreeSet::new();
     users.retain(|user| seen.insert(*user));
@@ -401,7 +401,9 @@ async fn rage(storm: &Arc<Storm>, url: &str) {
 
     let mut made: BTreeMap<&str, u32> = BTreeMap::new();
     for changes in callers.join_all().await {
-        changes.into_iter().for_each(|(kind, times)| *made.entry(kind).or_default() += times);
+        for (kind, times) in changes {
+            *made.entry(kind).or_default() += times;
+        }
     }
     makers.join_all().await;
     let mut done = Vec::new();
