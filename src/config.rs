@@ -5,10 +5,14 @@
 
 #![expect(missing_docs, reason = "config/default.toml says what each setting means")]
 
+mod compat;
+
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+
+pub use self::compat::{AddExistingMember, Compat, Edition, ListCall};
 
 const DEFAULTS: &str = include_str!("../config/default.toml");
 
@@ -88,28 +92,12 @@ pub struct Limits {
     pub wrong_secrets_per_minute: u32,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Compat {
-    pub max_batch: usize,
-    pub add_existing_member: AddExistingMember,
-    pub non_member_status: u16,
-}
-
-/// What adding one user who is in the room already is answered with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AddExistingMember {
-    /// 400.
-    Error,
-    /// 200.
-    Ok,
-}
-
 /// What one app has differently from the service, as stored with the app. Absent: as the service has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Overrides {
+    #[serde(rename = "compat.edition", skip_serializing_if = "Option::is_none")]
+    pub edition: Option<Edition>,
     #[serde(rename = "compat.max_batch", skip_serializing_if = "Option::is_none")]
     pub max_batch: Option<usize>,
     #[serde(rename = "compat.add_existing_member", skip_serializing_if = "Option::is_none")]
@@ -127,9 +115,7 @@ pub struct Overrides {
 /// The settings that apps can have differently, as they hold for one app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
-    pub max_batch: usize,
-    pub add_existing_member: AddExistingMember,
-    pub non_member_status: u16,
+    pub compat: Compat,
     pub rooms_per_user: u32,
     pub rooms_per_app: u32,
     pub calls_per_second_of_app: u32,
@@ -206,6 +192,14 @@ impl Overrides {
             "limits.rooms_per_user" => self.rooms_per_user = parse(value).map_err(|_| wrong())?,
             "limits.calls_per_second_of_app" => self.calls_per_second_of_app = parse(value).map_err(|_| wrong())?,
             "limits.rooms_per_app" => self.rooms_per_app = parse(value).map_err(|_| wrong())?,
+            "compat.edition" => {
+                self.edition = match value {
+                    "" => None,
+                    "seed" => Some(Edition::Seed),
+                    "present" => Some(Edition::Present),
+                    _ => return Err(wrong()),
+                }
+            }
             "compat.add_existing_member" => {
                 self.add_existing_member = match value {
                     "" => None,
@@ -264,7 +258,7 @@ impl Settings {
             ("limits.affiliations_in_detail", self.limits.affiliations_in_detail.into()),
             ("server.request_timeout_ms", self.server.request_timeout_ms),
             ("limits.default_maxusers", self.limits.default_maxusers.into()),
-            ("compat.max_batch", self.compat.max_batch as u64),
+            ("compat.max_batch", self.compat.max_batch.map_or(1, |names| names as u64)),
             ("writes.batch", self.writes.batch as u64),
             ("writes.queue", self.writes.queue as u64),
             ("writes.lanes", self.writes.lanes as u64),
@@ -289,7 +283,7 @@ impl Settings {
         if self.callbacks.keep_days < self.events.keep_days {
             return Err(Unusable("callbacks.keep_days must be at least events.keep_days".into()));
         }
-        if !matches!(self.compat.non_member_status, 400 | 403) {
+        if self.compat.non_member_status.is_some_and(|status| !matches!(status, 400 | 403)) {
             return Err(Unusable("compat.non_member_status must be 400 or 403".into()));
         }
         // Both are counted in PostgreSQL's integer.
@@ -307,9 +301,7 @@ impl Settings {
     /// The settings as they hold for an app.
     pub fn rules(&self, overrides: &Overrides) -> Rules {
         Rules {
-            max_batch: overrides.max_batch.unwrap_or(self.compat.max_batch),
-            add_existing_member: overrides.add_existing_member.unwrap_or(self.compat.add_existing_member),
-            non_member_status: overrides.non_member_status.unwrap_or(self.compat.non_member_status),
+            compat: self.compat.for_app(overrides),
             rooms_per_user: overrides.rooms_per_user.unwrap_or(self.limits.rooms_per_user),
             rooms_per_app: overrides.rooms_per_app.unwrap_or(self.limits.rooms_per_app),
             calls_per_second_of_app: overrides.calls_per_second_of_app.unwrap_or(self.limits.calls_per_second_of_app),
@@ -420,13 +412,16 @@ mod tests {
         overrides.set("compat.max_batch", "100").expect("legal");
         overrides.set("compat.add_existing_member", "ok").expect("legal");
         let rules = settings.rules(&overrides);
-        assert_eq!((rules.max_batch, rules.add_existing_member, rules.rooms_per_user), (100, AddExistingMember::Ok, 7));
+        let compat = rules.compat;
+        assert_eq!((compat.max_batch(ListCall::Block), compat.add_existing_member()), (100, AddExistingMember::Ok));
+        assert_eq!(rules.rooms_per_user, 7);
         overrides.set("compat.max_batch", "").expect("taken away");
-        assert_eq!(settings.rules(&overrides).max_batch, 60);
+        assert_eq!(settings.rules(&overrides).compat.max_batch(ListCall::Block), 60);
         for (name, value) in [
             ("compat.max_batch", "0"),
             ("compat.non_member_status", "404"),
             ("compat.add_existing_member", "yes"),
+            ("compat.edition", "past"),
             ("server.port", "1"),
         ] {
             assert!(overrides.clone().set(name, value).is_err(), "{name}={value}");

@@ -18,6 +18,9 @@ pub enum Error {
     /// A user's token, and what is asked for is not the user's to do.
     #[error("you have no permission to do this, group admin permission is required")]
     NotPermitted,
+    /// The same where the app's edition asks for the app's token.
+    #[error("Unable to authenticate")]
+    NoAppToken,
     /// One too many in a second, or after too many wrong secrets.
     #[error("This request has reached api limit")]
     TooManyCalls { retry_after_seconds: u64 },
@@ -54,7 +57,7 @@ pub enum Error {
     /// Another request took a name while a token request was about to register it.
     #[error("concurrency create app user failed")]
     GrantUserBusy,
-    /// More names in one call than `compat.max_batch`; the words before the number are the call's own.
+    /// More names in one call than it may have; the words before the number are the call's own.
     #[error("{limit} : {max}")]
     TooManyNames { limit: &'static str, max: usize },
 
@@ -171,6 +174,7 @@ impl Error {
             E::Unauthenticated           => (401, "unauthorized",                       "EasemobSecurityException"),
             E::TooManyCalls { .. }       => (429, "reach_limit",                        "ReachLimitException"),
             E::NotPermitted              => (401, "group_authorization",                "com.easemob.group.exception.GroupAuthorizationException"),
+            E::NoAppToken                => (401, "auth_bad_access_token",              "EasemobSecurityException"),
             E::NoSuchCall { status }     => (*status, "unsupported_service_operation",  "UnsupportedServiceOperationException"),
             E::BodyTooLarge              => (413, "request_entity_too_large",           "RequestEntityTooLargeException"),
             E::BodyUnreadable            => (400, "illegal_argument",                   "java.lang.IllegalArgumentException"),

@@ -12,6 +12,7 @@ use super::change::OneOrAll;
 use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
+use crate::config::ListCall;
 use crate::error::Error;
 use crate::names::{CursorPage, Names, PERMANENT_MS, unix_ms};
 use crate::rooms::blocks::{self, Blocked};
@@ -67,7 +68,7 @@ async fn block_one(call: Call) -> Result<HttpResponse, Error> {
 /// E11: blocks up to 60 members.
 async fn block_several(call: Call) -> Result<HttpResponse, Error> {
     let options = options(&call.body()?)?;
-    let names = call.users_in_body("userNames is more than max limit").await?;
+    let names = call.users_in_body(ListCall::Block, "userNames is more than max limit").await?;
     block(call, names, options, true).await
 }
 
@@ -100,7 +101,7 @@ fn options(body: &Body) -> Result<BlockOptions, Error> {
 /// One result for each name; but if no user was blocked, the call fails.
 async fn block(call: Call, names: Names, options: BlockOptions, are_several: bool) -> Result<HttpResponse, Error> {
     let BlockOptions { duration_ms, include_non_members, beyond } = options;
-    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members());
+    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members(ListCall::Block));
     let limit = call.state.settings.limits.blocks_per_room;
     let data = move |(blocked, ends_at): (Vec<Blocked>, OffsetDateTime)| {
         if !blocked.contains(&Blocked::Out) {
@@ -128,8 +129,13 @@ async fn block(call: Call, names: Names, options: BlockOptions, are_several: boo
 /// One result for each name; but if no user was on the list, the call fails.
 async fn unblock(call: Call) -> Result<HttpResponse, Error> {
     let are_several = call.names_several_users();
-    let names = if are_several { call.users("removeBlacklist: list size more than max limit").await? } else { call.user() };
-    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members());
+    let names = if are_several {
+        call.users(ListCall::Unblock, "removeBlacklist: list size more than max limit").await?
+    } else {
+        call.user()
+    };
+    let (room, given, not_members) =
+        (call.room_segment().to_owned(), names.given().to_vec(), call.not_members(ListCall::Unblock));
     let data = move |unblocked: Vec<bool>| {
         if !unblocked.contains(&true) {
             return Err(not_members(given.clone()));

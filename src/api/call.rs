@@ -24,7 +24,7 @@ use crate::accounts::apps::App;
 use crate::accounts::moderators::ModeratorRole;
 use crate::accounts::tokens::Holder;
 use crate::auth::{Claims, TokenKind};
-use crate::config::Rules;
+use crate::config::{ListCall, Rules};
 use crate::error::Error;
 use crate::names::{Names, RoomKey};
 use crate::rooms::permissions::{Action, Permit, Role};
@@ -189,6 +189,16 @@ impl AppRequest {
         claims.app == self.app.uuid && claims.app_generation == self.app.token_generation
     }
 
+    /// That the caller's token does not go so far, in the words of the app's edition.
+    pub(super) fn not_permitted(&self) -> Error {
+        self.refusal()()
+    }
+
+    /// The same for where it is found out later.
+    fn refusal(&self) -> fn() -> Error {
+        if self.rules.compat.has_user_tokens() { || Error::NotPermitted } else { || Error::NoAppToken }
+    }
+
     /// What the call does, as far as it matters which users may.
     pub(super) fn action(&self) -> Action {
         permissions::action(self.http.method(), self.http.match_pattern().as_deref())
@@ -288,7 +298,12 @@ impl Call {
     pub(super) fn permit(&self, room: &RoomKey, action: Action) -> Option<Permit> {
         match &self.caller {
             Caller::App => None,
-            Caller::User(user) => Some(Permit { user: user.name.clone(), action, app_roles: user.roles(Some(room.id())) }),
+            Caller::User(user) => Some(Permit {
+                user: user.name.clone(),
+                action,
+                app_roles: user.roles(Some(room.id())),
+                refusal: self.request.refusal(),
+            }),
         }
     }
 
@@ -311,13 +326,13 @@ impl Call {
     }
 
     /// The users that the path names; see [`Self::batch`].
-    pub async fn users(&self, limit: &'static str) -> Result<Names, Error> {
-        self.batch(self.user_segment().split(',').map(str::to_owned).collect(), limit).await
+    pub async fn users(&self, call: ListCall, limit: &'static str) -> Result<Names, Error> {
+        self.batch(call, self.user_segment().split(',').map(str::to_owned).collect(), limit).await
     }
 
     /// The users that the body names in `usernames`; see [`Self::batch`].
-    pub async fn users_in_body(&self, limit: &'static str) -> Result<Names, Error> {
-        self.batch(self.body()?.texts("usernames")?, limit).await
+    pub async fn users_in_body(&self, call: ListCall, limit: &'static str) -> Result<Names, Error> {
+        self.batch(call, self.body()?.texts("usernames")?, limit).await
     }
 
     /// The one user that the body names in `field`.
@@ -328,10 +343,10 @@ impl Call {
         }
     }
 
-    /// The distinct names among `names`, empty ones left out. More than `compat.max_batch`, repeated ones counted, are
+    /// The distinct names among `names`, empty ones left out. More than the call may have, repeated ones counted, are
     /// refused with the call's own sentence `limit`, unless the room does not exist: that comes first.
-    pub async fn batch(&self, names: Vec<String>, limit: &'static str) -> Result<Names, Error> {
-        self.batch_up_to(self.rules.max_batch, names, limit).await
+    pub async fn batch(&self, call: ListCall, names: Vec<String>, limit: &'static str) -> Result<Names, Error> {
+        self.batch_up_to(self.rules.compat.max_batch(call), names, limit).await
     }
 
     /// The same where a call has a limit of its own.
@@ -353,8 +368,8 @@ impl Call {
     }
 
     /// That none of `users` is in the room (or on the list that was meant).
-    pub fn not_members(&self) -> impl Fn(Vec<String>) -> Error + Send + 'static + use<> {
-        let status = self.rules.non_member_status;
+    pub fn not_members(&self, call: ListCall) -> impl Fn(Vec<String>) -> Error + Send + 'static + use<> {
+        let status = self.rules.compat.non_member_status(call);
         move |users| Error::NotMembers { users, status }
     }
 
@@ -377,7 +392,7 @@ impl Call {
             let (_, caller) = self.authenticate().await?;
             permissions::require(&self.request, &caller).await
         };
-        !matches!(asked.await, Err(Error::Unauthenticated | Error::NotPermitted))
+        !matches!(asked.await, Err(Error::Unauthenticated | Error::NotPermitted | Error::NoAppToken))
     }
 
     /// How long the token is still good; for answers that go on.

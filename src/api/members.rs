@@ -9,7 +9,7 @@ use super::change::OneOrAll;
 use super::idempotent_resource;
 use super::paging::{self, Page};
 use super::reply::Reply;
-use crate::config::AddExistingMember;
+use crate::config::{AddExistingMember, ListCall};
 use crate::error::Error;
 use crate::names::{CursorPage, NameList, Order};
 use crate::rooms::members::{self, Added, Removed};
@@ -90,7 +90,7 @@ struct AddedOne {
 /// E2: adds one user, who must not be in yet.
 async fn add_one(call: Call) -> Result<HttpResponse, Error> {
     let (room, names) = (call.room_segment().to_owned(), call.single_user()?);
-    let (user, must_be_new) = (names.given()[0].clone(), call.rules.add_existing_member == AddExistingMember::Error);
+    let (user, must_be_new) = (names.given()[0].clone(), call.rules.compat.add_existing_member() == AddExistingMember::Error);
     let add = members::Add { names, rooms_per_user: call.rules.rooms_per_user };
     let data = move |added: Vec<Added>| {
         let (user, room) = (user.clone(), room.clone());
@@ -111,7 +111,7 @@ struct AddedSeveral {
 
 /// E3: adds all of up to 60 users, or none. Those who are in already count as added.
 async fn add_several(call: Call) -> Result<HttpResponse, Error> {
-    let names = call.users_in_body("addMembers: addMembers number more than maxSize").await?;
+    let names = call.users_in_body(ListCall::Add, "addMembers: addMembers number more than maxSize").await?;
     let (room, newmembers) = (call.room_segment().to_owned(), names.given().to_vec());
     let add = members::Add { names, rooms_per_user: call.rules.rooms_per_user };
     let data = move |_| Ok(AddedSeveral { newmembers: newmembers.clone(), action: "add_member", id: room.clone() });
@@ -133,8 +133,12 @@ struct Removal {
 /// One result for each name; but if no user was removed, the call fails.
 async fn remove(call: Call) -> Result<HttpResponse, Error> {
     let are_several = call.names_several_users();
-    let names = if are_several { call.users("kickMember: kickMembers number more than maxSize").await? } else { call.user() };
-    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members());
+    let names = if are_several {
+        call.users(ListCall::Remove, "kickMember: kickMembers number more than maxSize").await?
+    } else {
+        call.user()
+    };
+    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members(ListCall::Remove));
     let data = move |removed: Vec<Removed>| {
         if !removed.contains(&Removed::Out) {
             return Err(if removed.contains(&Removed::Owner) { Error::OwnerIsProtected } else { not_members(given.clone()) });

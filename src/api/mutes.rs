@@ -10,6 +10,7 @@ use super::call::Call;
 use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
+use crate::config::ListCall;
 use crate::error::Error;
 use crate::names::{CursorPage, PERMANENT_MS, unix_ms};
 use crate::rooms::details::SetMuteAll;
@@ -65,9 +66,9 @@ async fn mute(call: Call) -> Result<HttpResponse, Error> {
     let body = call.body()?;
     let usernames = body.texts("usernames")?;
     let duration_ms = duration_ms(&body)?;
-    let names = call.batch(usernames, "userNames size is more than max limit").await?;
+    let names = call.batch(ListCall::Mute, usernames, "userNames size is more than max limit").await?;
     let limit = call.state.settings.limits.mutes_per_room;
-    let (given, not_members) = (names.given().to_vec(), call.not_members());
+    let (given, not_members) = (names.given().to_vec(), call.not_members(ListCall::Mute));
     let data = move |muted| match muted {
         Err(NotMembers(users)) => Err(not_members(users)),
         Ok(ends_at) => {
@@ -96,7 +97,7 @@ struct UnmuteResult {
 
 /// E21: lifts the mutes of up to 60 users, members or not.
 async fn unmute(call: Call) -> Result<HttpResponse, Error> {
-    let names = call.users("removeMute member size more than max limit").await?;
+    let names = call.users(ListCall::Unmute, "removeMute member size more than max limit").await?;
     let given = names.given().to_vec();
     let data = move |unmuted: Vec<bool>| {
         let result = |(user, result): (&String, bool)| UnmuteResult { result, user: user.clone() };

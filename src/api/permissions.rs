@@ -82,7 +82,7 @@ pub(super) async fn require(request: &AppRequest, caller: &Caller) -> Result<(),
         }
         action => may_in_app(user, None, action, &[]),
     };
-    if may { Ok(()) } else { Err(Error::NotPermitted) }
+    if may { Ok(()) } else { Err(request.not_permitted()) }
 }
 
 /// Rooms that do not exist are for the call itself to say so of.

@@ -91,7 +91,7 @@ async fn token_for_password(request: &AppRequest, body: &Body) -> Result<HttpRes
 /// Needs the token of the app; registers an unknown user if asked to, without a password.
 async fn token_on_the_word_of_the_app(request: &AppRequest, body: &Body) -> Result<HttpResponse, Error> {
     if let (_, Caller::User(_)) = request.authenticate().await? {
-        return Err(Error::NotPermitted);
+        return Err(request.not_permitted());
     }
     let username = text(body, "username", "username must be provided")?;
     if username.len() > MAX_NAME_BYTES {

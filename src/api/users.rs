@@ -340,6 +340,8 @@ fn nickname(body: &Body) -> Result<Option<String>, Error> {
 struct JoinedRoom {
     id: String,
     name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled: Option<&'static str>,
 }
 
 /// How many rooms are answered where no page is named.
@@ -354,7 +356,9 @@ async fn joined(call: Call) -> Result<Reply<Vec<JoinedRoom>>, Error> {
     };
     let rooms = users::joined(&call.state.db, call.app.id, &call.user(), page.skip, page.size).await?;
     let count = rooms.len();
-    let rooms = rooms.into_iter().map(|room| JoinedRoom { id: room.id, name: room.name }).collect();
+    // A text in today's documents; no room is ever disabled here.
+    let disabled = call.rules.compat.shows_disabled().then_some("false");
+    let rooms = rooms.into_iter().map(|room| JoinedRoom { id: room.id, name: room.name, disabled }).collect();
     Ok(call.reply(rooms).count(count))
 }
 

@@ -9,6 +9,7 @@ use super::change::OneOrAll;
 use super::idempotent_resource;
 use super::paging;
 use super::reply::Reply;
+use crate::config::ListCall;
 use crate::error::Error;
 use crate::names::{CursorPage, Names};
 use crate::rooms::read;
@@ -56,35 +57,37 @@ struct WhitelistResult {
 /// E15: puts one member on the list.
 async fn add_one(call: Call) -> Result<HttpResponse, Error> {
     let names = call.single_user()?;
-    add(call, names, false).await
+    add(call, ListCall::WhitelistOne, names).await
 }
 
 /// E16: puts up to 60 members on the list.
 async fn add_several(call: Call) -> Result<HttpResponse, Error> {
-    let names = call.users_in_body("usernames size is more than max limit").await?;
-    add(call, names, true).await
+    let names = call.users_in_body(ListCall::WhitelistSeveral, "usernames size is more than max limit").await?;
+    add(call, ListCall::WhitelistSeveral, names).await
 }
 
-async fn add(call: Call, names: Names, are_several: bool) -> Result<HttpResponse, Error> {
-    let data = results(&call, &names, "add_user_whitelist", true);
+async fn add(call: Call, list_call: ListCall, names: Names) -> Result<HttpResponse, Error> {
+    let data = results(&call, list_call, &names, "add_user_whitelist", true);
+    let are_several = list_call == ListCall::WhitelistSeveral;
     call.change(whitelist::Add { names }, move |added| Ok(OneOrAll::of(data(added)?, are_several))).await
 }
 
 /// E17: takes up to 60 members off the list; always an array, even for one name.
 async fn remove(call: Call) -> Result<HttpResponse, Error> {
-    let names = call.users("removeWhitelist size is more than max limit").await?;
-    let data = results(&call, &names, "remove_user_whitelist", false);
+    let names = call.users(ListCall::Unwhitelist, "removeWhitelist size is more than max limit").await?;
+    let data = results(&call, ListCall::Unwhitelist, &names, "remove_user_whitelist", false);
     call.change(whitelist::Remove { names }, data).await
 }
 
 /// One result for each name; but if none of them is a member, the call fails.
 fn results(
     call: &Call,
+    list_call: ListCall,
     names: &Names,
     action: &'static str,
     has_reasons: bool,
 ) -> impl Fn(Vec<bool>) -> Result<Vec<WhitelistResult>, Error> + Send + 'static + use<> {
-    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members());
+    let (room, given, not_members) = (call.room_segment().to_owned(), names.given().to_vec(), call.not_members(list_call));
     move |are_members| {
         if !are_members.contains(&true) {
             return Err(not_members(given.clone()));

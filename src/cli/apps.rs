@@ -38,7 +38,7 @@ pub enum AppCommand {
     Set {
         /// The app, as ORG/APP.
         app: String,
-        /// For example `compat.max_batch=100`; `config/default.toml` tells which there are.
+        /// For example `compat.edition=present`; `config/default.toml` tells which there are.
         #[arg(required = true)]
         settings: Vec<String>,
     },

@@ -171,6 +171,8 @@ pub struct Permit {
     pub action: Action,
     /// What the user is in the app, as far as it holds for the room.
     pub app_roles: Vec<Role>,
+    /// How the caller is refused.
+    pub refusal: fn() -> Error,
 }
 
 impl Permit {
@@ -195,7 +197,7 @@ impl Permit {
             _ => Target::Ordinary,
         };
         let targets: Vec<Target> = targets.iter().map(target).collect();
-        if permits(self.action, &roles, &targets) { Ok(()) } else { Err(Error::NotPermitted) }
+        if permits(self.action, &roles, &targets) { Ok(()) } else { Err((self.refusal)()) }
     }
 }
 
