@@ -68,7 +68,11 @@ fn new_room(call: &Call) -> Result<NewRoom, Error> {
 
     let limits = &call.state.settings.limits;
     let default = i32::try_from(limits.default_maxusers.min(limits.members_per_room)).unwrap_or(i32::MAX);
-    let maxusers = maxusers(call, &body)?.unwrap_or(default);
+    let maxusers = match body.integer("maxusers")? {
+        // So says a client that leaves it unset.
+        Some(0) => default,
+        _ => maxusers(call, &body)?.unwrap_or(default),
+    };
     let members = members.iter().map(String::as_str).filter(|name| !name.is_empty());
     let people = Names::new(std::iter::once(owner).chain(members));
     if people.len() > usize::try_from(maxusers).unwrap_or(0) {

@@ -48,7 +48,12 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(idempotent_resource("/users/{usernames}/activate").route(web::post().to(activate)))
         .service(idempotent_resource("/users/{usernames}/deactivate").route(web::post().to(deactivate)))
         .service(idempotent_resource("/users/{usernames}/disconnect").route(web::get().to(disconnect)))
-        .service(idempotent_resource("/users/{usernames}/disconnect/{resource}").route(web::get().to(disconnect)))
+        .service(
+            idempotent_resource("/users/{usernames}/disconnect/{resource}")
+                .route(web::get().to(disconnect))
+                .route(web::delete().to(disconnect)),
+        )
+        .service(resource("/users/{usernames}/resources").route(web::get().to(resources)))
         .service(resource("/users/{usernames}/status").route(web::get().to(status)).route(web::post().to(status_of_several)))
         .service(idempotent_resource("/users/{usernames}/joined_chatrooms").route(web::get().to(joined)));
 }
@@ -288,6 +293,12 @@ async fn disconnect(call: Call) -> Result<Reply<Disconnected>, Error> {
         return Err(Error::AccountNotFound);
     }
     Ok(call.reply(Disconnected { result: true }))
+}
+
+/// The devices of a user: none is connected to a service that carries no messages.
+async fn resources(call: Call) -> Result<Reply<[(); 0]>, Error> {
+    users::find(&call.state.db, call.app.id, &call.user()).await?.ok_or(Error::AccountNotFound)?;
+    Ok(call.reply([]))
 }
 
 /// No user is connected to a service that carries no messages.

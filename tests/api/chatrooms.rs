@@ -58,9 +58,14 @@ async fn ids_are_increasing_decimal_texts_of_at_least_twelve_digits() {
 async fn what_is_left_out_has_a_default() {
     let app = TestApp::new().await;
     app.users(&["ann"]).await;
-    let room = id(&app.post_json("/chatrooms", with("members", json!([]))).await);
-    let detail = app.get(&format!("/chatrooms/{room}")).await.json()["data"][0].clone();
-    assert_eq!((&detail["maxusers"], &detail["custom"], &detail["affiliations_count"]), (&json!(1000), &json!(""), &json!(1)));
+    for body in [with("members", json!([])), with("maxusers", json!(0)), with("maxusers", json!("0"))] {
+        let room = id(&app.post_json("/chatrooms", body).await);
+        let detail = app.get(&format!("/chatrooms/{room}")).await.json()["data"][0].clone();
+        assert_eq!(
+            (&detail["maxusers"], &detail["custom"], &detail["affiliations_count"]),
+            (&json!(1000), &json!(""), &json!(1))
+        );
+    }
 }
 
 #[tokio::test]
@@ -82,7 +87,7 @@ async fn a_room_that_cannot_be_is_told_why() {
         (with("members", json!("bob")), "members must be provided"),
         (with("members", json!([7])), "members must be strings"),
         (with("maxusers", json!("many")), "maxusers is invalid"),
-        (with("maxusers", json!(0)), "maxusers is invalid"),
+        (with("maxusers", json!("-0.5")), "maxusers is invalid"),
         (with("maxusers", json!(-5)), "maxusers is invalid"),
         (with("roomid", json!("Room 1")), "roomid is invalid"),
         (with("roomid", json!("x".repeat(65))), "roomid is invalid"),

@@ -661,6 +661,7 @@ async fn an_operator_that_cannot_be_changes_nothing_that_is_not_told_either() {
         (Method::POST, "/users".to_owned(), r#"{"username":"bob","password":"x"}"#),
         (Method::PUT, "/users/ann".to_owned(), r#"{"nickname":"Ann"}"#),
         (Method::GET, "/users/ann/disconnect".to_owned(), ""),
+        (Method::DELETE, "/users/ann/disconnect/ios_1".to_owned(), ""),
         (Method::PUT, format!("/metadata/chatroom/{room}/user/ann"), r#"{"metaData":{"k":"v"}}"#),
         (Method::POST, "/callbacks/rules".to_owned(), r#"{"url":"https://example.com/","secret":"s"}"#),
     ] {

@@ -124,6 +124,8 @@ fn cases() -> Vec<Case> {
         ("POST", "/users/SELF/deactivate", none.clone()),
         ("POST", "/users/SELF/activate", none.clone()),
         ("GET", "/users/SELF/disconnect", none.clone()),
+        ("DELETE", "/users/SELF/disconnect/ios_1", none.clone()),
+        ("GET", "/users/SELF/resources", none.clone()),
         ("GET", "/users/SELF/status", none.clone()),
         ("GET", "/chatrooms/super_admin", none.clone()),
         ("POST", "/chatrooms/super_admin", json!({"superadmin": "SELF"})),

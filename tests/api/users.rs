@@ -322,6 +322,31 @@ async fn every_user_is_offline() {
 }
 
 #[tokio::test]
+async fn no_user_has_a_device() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    app.get("/users/ANN/resources").await.is(
+        r#"{"action":"get","application":"APP","uri":"BASE/users/ANN/resources","entities":[],"data":[],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}"#,
+    );
+    let answer = app.get("/users/nobody/resources").await;
+    answer.fails(404, "service_resource_not_found", "UserNotFoundException", "Service resource not found");
+}
+
+#[tokio::test]
+async fn a_device_that_is_disconnected_leaves_no_token_good() {
+    let app = TestApp::new().await;
+    app.users(&["ann"]).await;
+    let token = app.user_token("ann").await;
+    app.delete("/users/Ann/disconnect/ios_1").await.is(
+        r#"{"action":"delete","application":"APP","uri":"BASE/users/Ann/disconnect/ios_1","entities":[],"data":{"result":true},"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}"#,
+    );
+    assert_eq!(app.post_json("/token/introspect", json!({"token": token})).await.json(), json!({"active": false}));
+    let answer = app.delete("/users/nobody/disconnect/ios_1").await;
+    answer.fails(404, "service_resource_not_found", "UserNotFoundException", "Service resource not found");
+    assert_eq!(app.delete("/users/ann/disconnect").await.status, 405, "all devices are a GET's");
+}
+
+#[tokio::test]
 async fn a_nickname_is_changed() {
     let app = TestApp::new().await;
     app.users(&["ann"]).await;
