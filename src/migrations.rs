@@ -3,7 +3,7 @@
 //! The history table is refinery's own, so that its command line and ours read each other's work.
 //!
 //! A migration never waits long for a lock: all calls that come after it would wait behind it. It gives up, lets them pass,
-//! and tries again.
+//! and tries again. One that is online (`ONLINE`) holds no lock for long either, however large the tables are.
 
 use std::time::Duration;
 
@@ -39,6 +39,16 @@ pub struct Status {
 /// Any number will do, as long as every instance takes the same one ("roomward" in ASCII).
 const LOCK: i64 = 0x726f_6f6d_7761_7264;
 
+/// How often an instance looks whether its turn has come.
+const TURN: Duration = Duration::from_millis(100);
+
+/// What a migration says that is run statement by statement, its indexes built concurrently. Broken off, it is run again from
+/// the start: each statement is to change nothing where it has been run already (`if not exists`).
+const ONLINE: &str = "\n-- Online: ";
+
+/// How such a migration begins to say that it builds an index.
+const BUILD: &str = "create index if not exists ";
+
 /// How long a migration waits for a lock, and live traffic behind it.
 const LOCK_TIMEOUT: &str = "set local lock_timeout = '500ms'";
 
@@ -56,7 +66,10 @@ pub async fn run(url: &str) -> Result<Vec<String>, MigrationError> {
 /// Applies those of `migrations` that are missing.
 pub async fn apply(url: &str, migrations: &[Migration]) -> Result<Vec<String>, MigrationError> {
     let mut connection = PgConnection::connect(url).await?;
-    sqlx::query!("select pg_advisory_lock($1)", LOCK).execute(&mut connection).await?;
+    // Not by waiting in PostgreSQL: an index that is built concurrently waits for all statements that are under way.
+    while sqlx::query_scalar!("select pg_try_advisory_lock($1)", LOCK).fetch_one(&mut connection).await? != Some(true) {
+        tokio::time::sleep(TURN).await;
+    }
     let mut history = History(connection);
     let report = Runner::new(migrations).run_async(&mut history).await?;
     go_on_counting(&mut history.0).await?;
@@ -143,6 +156,34 @@ async fn read_history(connection: &mut PgConnection, query: &str) -> Result<Vec<
 struct History(PgConnection);
 
 impl History {
+    /// Runs `queries` in one transaction, again and again while others hold what they lock.
+    async fn run(&mut self, queries: &[&str]) -> Result<(), sqlx::Error> {
+        let mut attempts_left = MAX_ATTEMPTS;
+        loop {
+            attempts_left -= 1;
+            match self.attempt(queries).await {
+                Err(error) if attempts_left > 0 && is_in_the_way(&error) => {
+                    tracing::warn!(%error, attempts_left, "a migration waits for others to finish");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Builds an index while others read and write its table. One that was broken off stays behind, is of no use, and would
+    /// count as there: it goes first.
+    async fn build_index(&mut self, index: &str) -> Result<(), sqlx::Error> {
+        let name = index.split_whitespace().next().unwrap_or_default();
+        let is_valid = sqlx::query_scalar!("select indisvalid from pg_index where indexrelid = to_regclass($1)", name);
+        if is_valid.fetch_optional(&mut self.0).await? == Some(false) {
+            sqlx::raw_sql(AssertSqlSafe(format!("drop index concurrently {name}"))).execute(&mut self.0).await?;
+        }
+        tracing::info!(name, "building an index");
+        let build = format!("create index concurrently if not exists {index}");
+        sqlx::raw_sql(AssertSqlSafe(build)).execute(&mut self.0).await.map(drop)
+    }
+
     async fn attempt(&mut self, queries: &[&str]) -> Result<(), sqlx::Error> {
         let mut transaction = self.0.begin().await?;
         sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut *transaction).await?;
@@ -156,22 +197,30 @@ impl History {
 impl AsyncTransaction for History {
     type Error = sqlx::Error;
 
-    /// One migration and its line in the history: both or neither.
+    /// One migration and its line in the history: both or neither, or the line when the migration is done.
     async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(&'a mut self, queries: T) -> Result<usize, sqlx::Error> {
         let queries: Vec<&str> = queries.collect();
-        let mut attempts_left = MAX_ATTEMPTS;
-        loop {
-            attempts_left -= 1;
-            match self.attempt(&queries).await {
-                Ok(()) => return Ok(queries.len()),
-                Err(error) if attempts_left > 0 && is_in_the_way(&error) => {
-                    tracing::warn!(%error, attempts_left, "a migration waits for others to finish");
-                    tokio::time::sleep(PAUSE).await;
+        match queries.split_first() {
+            Some((migration, line)) if migration.contains(ONLINE) => {
+                for statement in statements(migration) {
+                    match statement.strip_prefix(BUILD) {
+                        Some(index) => self.build_index(index).await?,
+                        None => self.run(&[&*statement]).await?,
+                    }
                 }
-                Err(error) => return Err(error),
+                self.run(line).await?;
             }
+            _ => self.run(&queries).await?,
         }
+        Ok(queries.len())
     }
+}
+
+/// The statements of a migration, each of which ends with a line, without its comments.
+fn statements(migration: &str) -> Vec<String> {
+    let code: Vec<&str> = migration.lines().map(|line| line.split("--").next().unwrap_or_default().trim_end()).collect();
+    let statements = code.join("\n");
+    statements.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()).map(str::to_owned).collect()
 }
 
 /// Others hold what the migration locks (`lock_timeout`, deadlock, conflict): later it may succeed.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use refinery_core::Migration;
 use roomward::migrations;
+use sqlx::PgPool;
 
 use crate::app::{Instance, TestApp, eventually, new_database, settings};
 
@@ -40,4 +41,78 @@ async fn a_migration_that_others_are_in_the_way_of_holds_up_no_call_and_succeeds
     let applied = tokio::time::timeout(Duration::from_secs(30), migration).await.expect("in time").expect("no panic");
     assert_eq!(applied.expect("migrated"), ["V999__later"]);
     assert_eq!(app.members(&room).await.len(), 1);
+}
+
+/// A later migration that builds an index on `users` and waits for nothing else.
+fn online() -> Vec<Migration> {
+    let sql =
+        "-- An index.\n-- Online: for the test.\ncreate index if not exists users_later\n    on users (nickname); -- later\n";
+    let mut all = migrations::ours();
+    all.push(Migration::unapplied("V999__later", sql).expect("a migration"));
+    all
+}
+
+/// Waits until the index is being built, which has to wait for a transaction that began before.
+async fn is_building(db: &PgPool) {
+    eventually("the index is being built", || async {
+        let query = sqlx::query_scalar("select count(*) from pg_stat_progress_create_index where relid = 'users'::regclass");
+        let building: i64 = query.fetch_one(db).await.expect("a row");
+        building == 1
+    })
+    .await;
+}
+
+async fn is_valid(db: &PgPool) -> bool {
+    let query = sqlx::query_scalar("select indisvalid from pg_index where indexrelid = 'users_later'::regclass");
+    query.fetch_one(db).await.expect("an index")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_built_while_others_register_and_while_another_instance_wants_to_migrate() {
+    let url = new_database().await;
+    migrations::run(&url).await.expect("migrated");
+    let instance = Instance::start(settings(&url));
+    let app = TestApp::on(instance.address, &url).await;
+    let mut old = app.db.begin().await.expect("a transaction");
+    sqlx::raw_sql("set transaction isolation level repeatable read; select from apps").execute(&mut *old).await.expect("apps");
+    let migrate = || {
+        let url = url.clone();
+        tokio::spawn(async move { migrations::apply(&url, &online()).await })
+    };
+    let (one, two) = (migrate(), migrate());
+    is_building(&app.db).await;
+    app.users(&["ann"]).await;
+    assert!(!one.is_finished() && !two.is_finished());
+
+    old.rollback().await.expect("the end of the old transaction");
+    let done = tokio::time::timeout(Duration::from_secs(30), futures_util::future::join(one, two)).await.expect("in time");
+    let mut applied: Vec<String> = Vec::new();
+    for done in [done.0, done.1] {
+        applied.extend(done.expect("no panic").expect("migrated"));
+    }
+    assert_eq!(applied, ["V999__later"]);
+    assert!(is_valid(&app.db).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_whose_building_was_broken_off_is_built_anew() {
+    let url = new_database().await;
+    migrations::run(&url).await.expect("migrated");
+    let db = PgPool::connect(&url).await.expect("the database");
+    let mut old = db.begin().await.expect("a transaction");
+    sqlx::raw_sql("set transaction isolation level repeatable read; select from apps").execute(&mut *old).await.expect("apps");
+    let migration = tokio::spawn({
+        let url = url.clone();
+        async move { migrations::apply(&url, &online()).await }
+    });
+    is_building(&db).await;
+    sqlx::query("select pg_cancel_backend(pid) from pg_stat_progress_create_index where relid = 'users'::regclass")
+        .execute(&db)
+        .await
+        .expect("cancelled");
+    assert!(migration.await.expect("no panic").is_err());
+    old.rollback().await.expect("the end of the old transaction");
+    assert!(!is_valid(&db).await);
+    assert_eq!(migrations::apply(&url, &online()).await.expect("migrated"), ["V999__later"]);
+    assert!(is_valid(&db).await);
 }
