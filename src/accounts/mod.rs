@@ -6,4 +6,5 @@ pub mod global_mutes;
 pub mod moderators;
 pub mod super_admins;
 pub mod tokens;
+pub mod user_list;
 pub mod users;

@@ -42,12 +42,16 @@ pub async fn register(db: &Db, app: i32, registrations: &[Registration]) -> Resu
     let usernames: Vec<String> = registrations.iter().map(|user| user.username.clone()).collect();
     let hashes: Vec<Option<String>> = registrations.iter().map(|user| user.password_hash.clone()).collect();
     let nicknames: Vec<Option<String>> = registrations.iter().map(|user| user.nickname.clone()).collect();
-    // In the order of their names, so that two calls with the same names cannot wait for each other.
+    // Numbered in the order of the call, and written in that of their names, so that two calls with the same names cannot
+    // wait for each other.
     let mut users = sqlx::query_as!(
         User,
-        "insert into users (app, username, password_hash, nickname)
-         select $1, username, password_hash, nickname
-         from unnest($2::text[], $3::text[], $4::text[]) given (username, password_hash, nickname)
+        "insert into users (app, username, password_hash, nickname, registered)
+         select $1, username, password_hash, nickname, registered
+         from (
+             select *, nextval('user_numbers') as registered
+             from unnest($2::text[], $3::text[], $4::text[]) given (username, password_hash, nickname)
+         ) given
          order by username
          on conflict (app, username) do nothing
          returning uuid, username, nickname, activated, created_at, modified_at",
@@ -107,21 +111,6 @@ pub async fn account(db: &Db, app: i32, name: &Names) -> Result<Option<Account>,
         password_hash: row.password_hash,
         token_generation: row.token_generation,
     }))
-}
-
-/// Reads `size` users behind the name `after`, by name.
-pub async fn list(db: &Db, app: i32, after: &str, size: i64) -> Result<Vec<User>, Error> {
-    Ok(sqlx::query_as!(
-        User,
-        "select uuid, username, nickname, activated, created_at, modified_at
-         from users where app = $1 and username > $2 and deleted_at is null
-         order by username limit $3",
-        app,
-        after,
-        size,
-    )
-    .fetch_all(db.pool())
-    .await?)
 }
 
 /// Replaces a user's password, and revokes the user's tokens. `false` if there is no such user.

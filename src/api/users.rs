@@ -14,6 +14,7 @@ use super::call::Call;
 use super::paging::{self, Page};
 use super::reply::{Reply, UserReply, now_ms};
 use super::{idempotent_resource, resource};
+use crate::accounts::user_list;
 use crate::accounts::users::{self, Registration, User};
 use crate::error::Error;
 use crate::names::{MAX_NAME_BYTES, Names, is_username, unix_ms};
@@ -210,7 +211,7 @@ async fn delete(call: Call) -> Result<UserReply<Entity>, Error> {
 const DEFAULT_LIMIT: i64 = 10;
 const MAX_LIMIT: i64 = 100;
 
-/// U4: the users, by name.
+/// U4: the users, the earliest first.
 async fn list(call: Call) -> Result<UserReply<Entity>, Error> {
     let (users, cursor) = page(&call).await?;
     Ok(call.user_reply(entities(users)).read().cursor(cursor))
@@ -227,11 +228,11 @@ async fn delete_several(call: Call) -> Result<UserReply<Entity>, Error> {
 async fn page(call: &Call) -> Result<(Vec<User>, Option<String>), Error> {
     let params = call.params();
     let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
-    let scope = format!("users/{}", call.app.id);
-    let after = call.state.cursors.read::<String>(&scope, &params)?.unwrap_or_default();
-    let mut users = users::list(&call.state.db, call.app.id, &after, limit + 1).await?;
-    let cursor = paging::cut(&mut users, limit).map(|last| call.state.cursors.write(&scope, &last.username));
-    Ok((users, cursor))
+    let scope = format!("users/by seq/{}", call.app.id);
+    let after = call.state.cursors.read(&scope, &params)?.unwrap_or(0);
+    let mut users = user_list::list(&call.state.db, call.app.id, after, limit + 1).await?;
+    let cursor = paging::cut(&mut users, limit).map(|last| call.state.cursors.write(&scope, &last.seq));
+    Ok((users.into_iter().map(|listed| listed.user).collect(), cursor))
 }
 
 /// The answer of calls that only say what was done.

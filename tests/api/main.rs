@@ -42,6 +42,7 @@ mod super_admins;
 mod tenants;
 mod tokens;
 mod undo;
+mod user_list;
 mod users;
 mod whitelist;
 mod writer;

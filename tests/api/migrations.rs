@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use refinery_core::Migration;
 use roomward::migrations;
+use serde_json::Value;
 use sqlx::PgPool;
 
 use crate::app::{Instance, TestApp, eventually, new_database, settings};
@@ -115,4 +116,35 @@ async fn an_index_whose_building_was_broken_off_is_built_anew() {
     assert!(!is_valid(&db).await);
     assert_eq!(migrations::apply(&url, &online()).await.expect("migrated"), ["V999__later"]);
     assert!(is_valid(&db).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_from_before_their_list_had_an_order_are_listed_by_age_and_then_by_name() {
+    let url = new_database().await;
+    migrations::apply(&url, &migrations::ours()[..1]).await.expect("migrated");
+    let db = PgPool::connect(&url).await.expect("the database");
+    sqlx::raw_sql(
+        "insert into apps (org, name, client_id, client_secret_hash) values ('old', 'app', 'c', '');
+         insert into users (app, username, created_at)
+         select id, username, timestamptz '2026-01-01' + age * interval '1 ms'
+         from apps, (values ('a', 3), ('b', 1), ('d', 2), ('c', 2)) given (username, age)",
+    )
+    .execute(&db)
+    .await
+    .expect("users");
+    migrations::run(&url).await.expect("migrated");
+    let instance = Instance::start(settings(&url));
+    let mut app = TestApp::on(instance.address, &url).await;
+    app.app = roomward::accounts::apps::find(&roomward::db::Db::new(db), "old", "app").await.expect("found").expect("an app");
+    app.token = crate::app::token(&app.app);
+    app.users(&["0"]).await;
+    let (mut names, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = app.get(&format!("/users?limit=2&cursor={cursor}")).await.json();
+        let users = page["entities"].as_array().expect("a list");
+        names.extend(users.iter().map(|user| user["username"].as_str().expect("a name").to_owned()));
+        let Value::String(next) = &page["cursor"] else { break };
+        cursor.clone_from(next);
+    }
+    assert_eq!(names, ["b", "c", "d", "a", "0"]);
 }

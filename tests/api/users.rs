@@ -217,7 +217,7 @@ async fn the_rooms_of_a_user_are_listed_the_latest_joined_first() {
 }
 
 #[tokio::test]
-async fn users_are_listed_by_name_page_by_page() {
+async fn users_are_listed_in_the_order_of_their_registration_page_by_page() {
     let app = TestApp::new().await;
     app.users(&["cid", "ann", "bob"]).await;
     let first = app.get("/users?limit=2").await;
@@ -225,12 +225,12 @@ async fn users_are_listed_by_name_page_by_page() {
     let uuid = |n: usize| body["entities"][n]["uuid"].as_str().expect("a uuid");
     let cursor = body["cursor"].as_str().expect("more");
     first.is(&format!(
-        r#"{{"action":"get","params":{{"limit":["2"]}},"path":"/users","uri":"BASE/users","entities":[{{"uuid":"{}","type":"user","created":T,"modified":T,"username":"ann","activated":true}},{{"uuid":"{}","type":"user","created":T,"modified":T,"username":"bob","activated":true}}],"timestamp":T,"duration":T,"count":2,"cursor":"{cursor}"}}"#,
+        r#"{{"action":"get","params":{{"limit":["2"]}},"path":"/users","uri":"BASE/users","entities":[{{"uuid":"{}","type":"user","created":T,"modified":T,"username":"cid","activated":true}},{{"uuid":"{}","type":"user","created":T,"modified":T,"username":"ann","activated":true}}],"timestamp":T,"duration":T,"count":2,"cursor":"{cursor}"}}"#,
         uuid(0),
         uuid(1)
     ));
     let rest = app.get(&format!("/users?limit=2&cursor={cursor}")).await.json();
-    assert_eq!((&rest["entities"][0]["username"], &rest["count"], rest.get("cursor")), (&json!("cid"), &json!(1), None));
+    assert_eq!((&rest["entities"][0]["username"], &rest["count"], rest.get("cursor")), (&json!("bob"), &json!(1), None));
     app.get("/users?cursor=x").await.fails_parameter("cursor is invalid");
     let many = numbered("user", 110);
     app.users(&many.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -241,11 +241,12 @@ async fn users_are_listed_by_name_page_by_page() {
 #[tokio::test]
 async fn users_are_deleted_page_by_page_with_all_that_hangs_on_them() {
     let app = TestApp::new().await;
-    let room = app.room_with("zoe", &["ann", "bob", "cid"]).await;
+    app.users(&["bob", "ann", "zoe", "cid"]).await;
+    let room = app.room("zoe", &["ann", "bob", "cid"]).await;
     let first = app.delete("/users?limit=2").await.json();
     let names: Vec<&str> =
         first["entities"].as_array().expect("a list").iter().filter_map(|user| user["username"].as_str()).collect();
-    assert_eq!((names, &first["params"]), (vec!["ann", "bob"], &json!({"limit": ["2"]})));
+    assert_eq!((names, &first["params"]), (vec!["bob", "ann"], &json!({"limit": ["2"]})));
     assert_eq!(app.members(&room).await, ["zoe", "cid"]);
     let cursor = first["cursor"].as_str().expect("more");
     let rest = app.delete(&format!("/users?limit=2&cursor={cursor}")).await.json();
