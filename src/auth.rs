@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use moka::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -162,20 +163,46 @@ impl Keys {
     }
 
     /// What a token says, if it is signed by a key of ours and not expired. Whether it is revoked is not known here.
-    pub fn claims(&self, token: &str) -> Option<Arc<Claims>> {
+    pub fn claims(&self, token: &str) -> Result<Arc<Claims>, BadToken> {
         let claims = match self.verified.get(token) {
             Some(claims) => claims,
             None => self.verify(token)?,
         };
-        (!claims.has_ended()).then_some(claims)
+        if claims.has_ended() { Err(BadToken::Expired) } else { Ok(claims) }
     }
 
-    fn verify(&self, token: &str) -> Option<Arc<Claims>> {
-        let signer = jsonwebtoken::decode_header(token).ok()?.kid?;
-        let (_, key) = self.verifying.iter().find(|(id, _)| *id == signer)?;
-        let claims = Arc::new(jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok()?.claims);
+    fn verify(&self, token: &str) -> Result<Arc<Claims>, BadToken> {
+        let signer = jsonwebtoken::decode_header(token).map_err(|_| BadToken::Unreadable)?.kid;
+        let (_, key) = self.verifying.iter().find(|(id, _)| Some(id) == signer.as_ref()).ok_or(BadToken::UnknownKey)?;
+        let decoded = jsonwebtoken::decode::<Claims>(token, key, &self.validation).map_err(|error| match error.kind() {
+            ErrorKind::ExpiredSignature => BadToken::Expired,
+            _ => BadToken::Unreadable,
+        })?;
+        let claims = Arc::new(decoded.claims);
         self.verified.insert(token.to_owned(), claims.clone());
-        Some(claims)
+        Ok(claims)
+    }
+}
+
+/// Why a token is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadToken {
+    /// It is no token, or was changed.
+    Unreadable,
+    /// It was signed with a secret that is not set here (any more).
+    UnknownKey,
+    /// Its time is over.
+    Expired,
+}
+
+impl BadToken {
+    /// The same for the operator.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::UnknownKey => "unknown_key",
+            Self::Expired => "expired",
+        }
     }
 }
 
@@ -318,7 +345,7 @@ mod tests {
 
     /// The app that an app token opens, if it is good.
     fn verify(keys: &Keys, token: &str) -> Option<Uuid> {
-        keys.claims(token).filter(|claims| claims.typ == TokenKind::App).map(|claims| claims.app)
+        keys.claims(token).ok().filter(|claims| claims.typ == TokenKind::App).map(|claims| claims.app)
     }
 
     #[test]

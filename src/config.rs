@@ -32,6 +32,7 @@ pub struct Settings {
     pub events: Events,
     pub callbacks: Callbacks,
     pub idempotency: Idempotency,
+    pub metrics: Metrics,
     pub log: Log,
 }
 
@@ -45,6 +46,7 @@ pub struct Server {
     pub max_body_bytes: usize,
     pub request_timeout_ms: u64,
     pub keep_alive_seconds: u64,
+    pub drain_seconds: u64,
     pub shutdown_seconds: u64,
     pub trust_forwarded_proto: bool,
     pub trust_forwarded_for: bool,
@@ -165,6 +167,13 @@ pub struct Idempotency {
     pub keep_hours: u32,
     pub wait_ms: u64,
     pub claim_seconds: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    pub host: String,
+    pub port: u16,
 }
 
 #[derive(Debug, Clone, Deserialize)]

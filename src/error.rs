@@ -12,9 +12,9 @@ pub enum Error {
     /// No such tenant. `rest` is everything after `/{org}/{app}/`.
     #[error("Could not find application for {org}/{app} from URI: {org}/{app}/{rest}")]
     AppNotFound { org: String, app: String, rest: String },
-    /// No token, or none that opens this app.
+    /// No token, or none that opens this app; `why` is for the log.
     #[error("Unable to authenticate (OAuth)")]
-    Unauthenticated,
+    Unauthenticated { why: &'static str },
     /// A user's token, and what is asked for is not the user's to do.
     #[error("you have no permission to do this, group admin permission is required")]
     NotPermitted,
@@ -171,7 +171,7 @@ impl Error {
         use Error as E;
         let (status, error, exception) = match self {
             E::AppNotFound { .. }        => (404, "organization_application_not_found", "OrganizationApplicationNotFoundException"),
-            E::Unauthenticated           => (401, "unauthorized",                       "EasemobSecurityException"),
+            E::Unauthenticated { .. }    => (401, "unauthorized",                       "EasemobSecurityException"),
             E::TooManyCalls { .. }       => (429, "reach_limit",                        "ReachLimitException"),
             E::NotPermitted              => (401, "group_authorization",                "com.easemob.group.exception.GroupAuthorizationException"),
             E::NoAppToken                => (401, "auth_bad_access_token",              "EasemobSecurityException"),

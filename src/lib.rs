@@ -20,8 +20,10 @@ pub mod callbacks;
 pub mod events;
 
 pub mod auth;
+pub mod background;
 pub mod db;
 pub mod error;
+pub mod figures;
 pub mod idempotency;
 pub mod migrations;
 pub mod names;

@@ -22,7 +22,7 @@ use crate::config::{self, Settings};
 use crate::db::{Db, Lane};
 use crate::events::subscriptions::Following;
 use crate::rooms::writer::Writer;
-use crate::tasks::{expiry, purge, retention};
+use crate::tasks::{backlog, expiry, purge, retention};
 use crate::telemetry;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -41,8 +41,12 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub struct Service {
     address: SocketAddr,
     server: Server,
+    /// `/metrics` where it has a port of its own.
+    metrics: Option<Server>,
     background: JoinSet<()>,
     stop: CancellationToken,
+    /// What says that the service is about to stop, and how long it goes on then.
+    drain: (CancellationToken, Duration),
     db: Db,
     patience: Duration,
 }
@@ -52,6 +56,7 @@ pub struct Service {
 pub struct Stop {
     server: ServerHandle,
     background: CancellationToken,
+    drain: (CancellationToken, Duration),
 }
 
 impl Service {
@@ -66,8 +71,7 @@ impl Service {
         let sender = Sender::new(&settings.token_secrets()?, &settings.callbacks)?;
         let state = State::new(writer.clone(), following.clone(), stop.clone(), settings)?;
         let settings = &state.settings;
-        let listener = listen(&settings.server.host, settings.server.port)
-            .map_err(|error| format!("cannot listen on {}:{}: {error}", settings.server.host, settings.server.port))?;
+        let listener = bind(&settings.server.host, settings.server.port)?;
         let address = listener.local_addr()?;
 
         telemetry::figures();
@@ -80,11 +84,15 @@ impl Service {
             async move { following.run(db, settings, stop).await }
         });
         background.spawn(dispatcher::run(db.clone(), sender, settings.callbacks.clone(), stop.clone()));
+        background.spawn(backlog::run(db.clone(), stop.clone()));
         background.spawn(upkeep(stop.clone()));
 
+        let own_metrics = &settings.metrics;
+        let metrics = (own_metrics.port != 0).then(|| bind(&own_metrics.host, own_metrics.port)).transpose()?.map(serve_metrics);
         let patience = Duration::from_secs(settings.server.shutdown_seconds);
+        let drain = (state.draining.clone(), Duration::from_secs(settings.server.drain_seconds));
         let server = serve(listener, state, shares, options)?;
-        Ok(Self { address, server, background, stop, db, patience })
+        Ok(Self { address, server, metrics: metrics.transpose()?, background, stop, drain, db, patience })
     }
 
     /// Where it listens.
@@ -94,13 +102,17 @@ impl Service {
 
     /// What stops it.
     pub fn stop(&self) -> Stop {
-        Stop { server: self.server.handle(), background: self.stop.clone() }
+        Stop { server: self.server.handle(), background: self.stop.clone(), drain: self.drain.clone() }
     }
 
     /// Serves until stopped: requests in flight finish, then the background tasks, then the connections to the database.
     pub async fn run(mut self) -> std::io::Result<()> {
+        let metrics = self.metrics.map(|server| (server.handle(), tokio::spawn(server)));
         let served = self.server.await;
         self.stop.cancel();
+        if let Some((metrics, _)) = metrics {
+            metrics.stop(false).await;
+        }
         // A database that does not answer must not keep a service from stopping.
         let rest = async {
             while self.background.join_next().await.is_some() {}
@@ -115,11 +127,19 @@ impl Service {
 }
 
 impl Stop {
-    /// Takes no more requests, and lets those in flight finish within `server.shutdown_seconds`.
+    /// Says that the service is not ready, and after `server.drain_seconds` takes no more requests, and lets those in flight
+    /// finish within `server.shutdown_seconds`.
     pub async fn stop(&self) {
+        let (draining, time) = &self.drain;
+        draining.cancel();
+        tokio::time::sleep(*time).await;
         self.background.cancel();
         self.server.stop(true).await;
     }
+}
+
+fn bind(host: &str, port: u16) -> Result<TcpListener, Failure> {
+    listen(host, port).map_err(|error| format!("cannot listen on {host}:{port}: {error}").into())
 }
 
 /// Binds the first address of the host that can be bound.
@@ -161,6 +181,7 @@ impl Shares {
 
 fn serve(listener: TcpListener, state: State, shares: Shares, options: PgConnectOptions) -> std::io::Result<Server> {
     let (settings, max_body_bytes) = (state.settings.server.clone(), state.settings.server.max_body_bytes);
+    let has_metrics = state.settings.metrics.port == 0;
     // Runs once in the thread of each worker.
     let app = move || {
         let db = match shares.worker {
@@ -171,7 +192,12 @@ fn serve(listener: TcpListener, state: State, shares: Shares, options: PgConnect
             .app_data(Data::new(state.reaching(db)))
             .app_data(PayloadConfig::new(max_body_bytes))
             .wrap(from_fn(api::reply::write_errors))
-            .wrap(from_fn(telemetry::observe))
+            .wrap(from_fn(api::observe::observe))
+            .configure(move |config| {
+                if has_metrics {
+                    api::metrics_routes(config);
+                }
+            })
             .configure(api::routes)
     };
     let server = HttpServer::new(app)
@@ -185,6 +211,11 @@ fn serve(listener: TcpListener, state: State, shares: Shares, options: PgConnect
         // A client that hangs up takes its call with it: what has not been made yet is not made.
         .h1_allow_half_closed(false)
         .disable_signals();
+    Ok(server.listen(listener)?.run())
+}
+
+fn serve_metrics(listener: TcpListener) -> std::io::Result<Server> {
+    let server = HttpServer::new(|| App::new().configure(api::metrics_routes)).workers(1).disable_signals();
     Ok(server.listen(listener)?.run())
 }
 

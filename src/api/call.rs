@@ -18,6 +18,7 @@ use serde::Deserialize;
 use super::State;
 use super::body::Body;
 use super::limits::{self, Allowance, Subject};
+use super::observe::ActsFor;
 use super::paging::{self, Params};
 use super::permissions;
 use crate::accounts::apps::App;
@@ -26,6 +27,7 @@ use crate::accounts::tokens::Holder;
 use crate::auth::{Claims, TokenKind};
 use crate::config::{ListCall, Rules};
 use crate::error::Error;
+use crate::events::log::Actor;
 use crate::names::{Names, RoomKey};
 use crate::rooms::permissions::{Action, Permit, Role};
 use crate::rooms::read;
@@ -99,9 +101,15 @@ impl FromRequest for Call {
             let request = AppRequest::open(http).await?;
             let (token, caller) = request.authenticate().await?;
             let call = Self { request: request.read_body(&mut payload).await?, token, caller };
+            if let Caller::User(user) = &call.caller {
+                call.http.extensions_mut().insert(ActsFor(user.name.given().concat().into()));
+            }
             if call.http.method() != Method::GET {
                 // Rejects an invalid `X-Operator` even if the call records no event.
-                call.actor()?;
+                let actor = call.actor()?;
+                if actor.name != Actor::client().name {
+                    call.http.extensions_mut().insert(ActsFor(actor.name.as_ref().into()));
+                }
             }
             permissions::require(&call.request, &call.caller).await?;
             Ok(call)
@@ -139,13 +147,14 @@ impl AppRequest {
     pub async fn authenticate(&self) -> Result<(Arc<Claims>, Caller), Error> {
         let authorization = self.http.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
-        let claims = token.and_then(|token| self.state.keys.claims(token)).ok_or(Error::Unauthenticated)?;
+        let token = token.ok_or(Error::Unauthenticated { why: "no_token" })?;
+        let claims = self.state.keys.claims(token).map_err(|bad| Error::Unauthenticated { why: bad.as_str() })?;
         self.count(&claims)?;
         match claims.typ {
             TokenKind::App if self.is_good_app_token(&claims).await? => Ok((claims, Caller::App)),
-            TokenKind::App => Err(Error::Unauthenticated),
+            TokenKind::App => Err(self.not_good(&claims)),
             TokenKind::User => {
-                let holder = self.holder(&claims).await?.ok_or(Error::Unauthenticated)?;
+                let holder = self.holder(&claims).await?.ok_or_else(|| self.not_good(&claims))?;
                 let caller = Caller::User(User::new(&claims.sub, &holder));
                 Ok((claims, caller))
             }
@@ -197,6 +206,11 @@ impl AppRequest {
     /// The same for where it is found out later.
     fn refusal(&self) -> fn() -> Error {
         if self.rules.compat.has_user_tokens() { || Error::NotPermitted } else { || Error::NoAppToken }
+    }
+
+    /// Why a token that was signed here does not open the app after all.
+    fn not_good(&self, claims: &Claims) -> Error {
+        Error::Unauthenticated { why: if claims.app == self.app.uuid { "revoked" } else { "another_app" } }
     }
 
     /// What the call does, as far as it matters which users may.
@@ -387,12 +401,12 @@ impl Call {
         let asked = async {
             let app = self.state.app(&self.app.org, &self.app.name).await?;
             if app.is_none_or(|app| app.token_generation != self.token.app_generation) {
-                return Err(Error::Unauthenticated);
+                return Err(Error::Unauthenticated { why: "revoked" });
             }
             let (_, caller) = self.authenticate().await?;
             permissions::require(&self.request, &caller).await
         };
-        !matches!(asked.await, Err(Error::Unauthenticated | Error::NotPermitted | Error::NoAppToken))
+        !matches!(asked.await, Err(Error::Unauthenticated { .. } | Error::NotPermitted | Error::NoAppToken))
     }
 
     /// How long the token is still good; for answers that go on.

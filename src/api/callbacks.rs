@@ -148,6 +148,8 @@ struct DeliveryView {
     state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     attempts: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency: Option<i32>,
@@ -181,6 +183,7 @@ async fn list_deliveries(call: Call) -> Result<Reply<Vec<DeliveryView>>, Error> 
         n: entry.n,
         state: entry.state,
         status: entry.status,
+        error: entry.error,
         attempts: entry.attempts,
         latency: entry.latency_ms,
         next_at: entry.next_at.map(unix_ms),

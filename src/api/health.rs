@@ -1,17 +1,24 @@
 //! What the operator's machines ask: `/healthz`, `/readyz`, `/metrics`.
 
+use std::sync::PoisonError;
+
+use actix_web::HttpResponse;
 use actix_web::web::{self, Data, Json, ServiceConfig};
 use serde_json::{Value, json};
 
 use super::{State, resource};
-use crate::error::Error;
+use crate::error::Causes;
 use crate::{migrations, telemetry};
 
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .service(resource("/healthz").route(web::get().to(alive)))
-        .service(resource("/readyz").route(web::get().to(ready)))
-        .service(resource("/metrics").route(web::get().to(metrics)));
+        .service(resource("/healthz").route(web::get().to(alive)).route(web::head().to(alive)))
+        .service(resource("/readyz").route(web::get().to(ready)).route(web::head().to(ready)));
+}
+
+/// The path of the figures, wherever they are served.
+pub fn metrics_routes(config: &mut ServiceConfig) {
+    config.service(web::resource("/metrics").route(web::get().to(metrics)));
 }
 
 /// The process is there and answers.
@@ -19,16 +26,44 @@ async fn alive() -> Json<Value> {
     Json(json!({"status": "alive"}))
 }
 
-/// The database can be reached, and none of this version's migrations is missing there.
-async fn ready(state: Data<State>) -> Result<Json<Value>, Error> {
-    let mut connection = state.db.pool().acquire().await?;
-    match migrations::missing(&mut connection).await? {
-        0 => Ok(Json(json!({"status": "ready"}))),
-        missing => Err(Error::Unavailable(format!("{missing} migrations are missing: run `roomward migrate`").into())),
+/// The service is not about to stop, the database can be reached, and none of this version's migrations is missing there.
+async fn ready(state: Data<State>) -> HttpResponse {
+    let reason = why_not_ready(&state).await;
+    let answer = match &reason {
+        None => HttpResponse::Ok().json(json!({"status": "ready"})),
+        Some(reason) => HttpResponse::ServiceUnavailable().json(json!({"status": "not ready", "reason": reason})),
+    };
+    let mut last = state.unready.lock().unwrap_or_else(PoisonError::into_inner);
+    if *last != reason {
+        // Once, however often that is asked.
+        match &reason {
+            None => tracing::info!("ready again"),
+            Some(reason) => tracing::warn!(reason, "not ready"),
+        }
+        *last = reason;
+    }
+    answer
+}
+
+async fn why_not_ready(state: &State) -> Option<String> {
+    if state.draining.is_cancelled() {
+        return Some("stopping".into());
+    }
+    let missing = async {
+        let mut connection = state.db.pool().acquire().await?;
+        migrations::missing(&mut connection).await
+    };
+    match missing.await {
+        Ok(0) => None,
+        Ok(missing) => Some(format!("{missing} migrations are missing: run `roomward migrate`")),
+        Err(error) => {
+            tracing::debug!(error = %Causes(&error), "the database cannot be asked");
+            Some("the database cannot be reached".into())
+        }
     }
 }
 
 /// Figures in the Prometheus text format.
-async fn metrics() -> String {
-    telemetry::figures().render()
+async fn metrics() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(telemetry::render())
 }

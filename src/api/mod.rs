@@ -6,6 +6,7 @@
 pub mod actor;
 pub mod body;
 pub mod call;
+pub mod observe;
 pub mod paging;
 pub mod reply;
 
@@ -36,7 +37,7 @@ mod undo;
 mod users;
 mod whitelist;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
@@ -91,8 +92,12 @@ pub struct Shared {
     pub sender: Sender,
     /// The feeds that clients have open.
     pub following: Arc<Following>,
+    /// Says that the service is about to stop: it is not ready for more.
+    pub draining: CancellationToken,
     /// Says that the service stops: what would go on for ever ends.
     pub stop: CancellationToken,
+    /// Why the service was not ready when that was asked last.
+    unready: Mutex<Option<String>>,
     /// How much one may ask for.
     limits: Limits,
     /// The settings of this process.
@@ -121,6 +126,8 @@ impl State {
             sender: Sender::new(&secrets, &settings.callbacks)?,
             limits: Limits::new(&settings.limits),
             following,
+            draining: CancellationToken::new(),
+            unready: Mutex::default(),
             stop,
             apps: Cache::builder().max_capacity(APPS_REMEMBERED).time_to_live(LIFE).build(),
             revoked: Cache::builder().max_capacity(TOKENS_REMEMBERED).time_to_live(LIFE).build(),
@@ -205,6 +212,11 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(unknown_path)),
         )
         .default_service(web::to(unknown_path));
+}
+
+/// The path of figures, where it has a port of its own.
+pub fn metrics_routes(config: &mut web::ServiceConfig) {
+    config.configure(health::metrics_routes);
 }
 
 /// A path of calls, of which each change is made once per `Idempotency-Key`.

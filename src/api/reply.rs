@@ -19,6 +19,7 @@ use super::State;
 use super::call::{Call, CursorRequest};
 use super::change::Head;
 use super::limits::{self, Allowance};
+use super::observe::Refused;
 use super::paging::Params;
 use crate::error::{Causes, Error};
 use crate::idempotency::Answer;
@@ -310,7 +311,9 @@ pub(super) fn write_error<B: MessageBody>(response: ServiceResponse<B>, started:
     if error.row().status >= 500 {
         tracing::error!(status = error.row().status, error = %Causes(error), "the call failed");
     }
-    let written = failure(error, started.elapsed());
+    let mut written = failure(error, started.elapsed());
+    let token = if let Error::Unauthenticated { why } = error { Some(*why) } else { None };
+    written.extensions_mut().insert(Refused { error: error.row().error, token });
     response.into_response(written).map_into_right_body()
 }
 

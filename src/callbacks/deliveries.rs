@@ -97,6 +97,8 @@ pub struct Attempt {
     pub succeeded: bool,
     /// The HTTP status, if an answer came.
     pub status: Option<u16>,
+    /// Why none came, for the operator.
+    pub error: Option<&'static str>,
     /// How long it took.
     pub latency: Duration,
 }
@@ -237,7 +239,7 @@ pub async fn settle(db: &Db, queue: &Queue, id: i64, attempt: &Attempt, timeouts
             where id = $1 and (failing_since is null) <> $5 and exists (select from held)
         )
         update deliveries
-        set state = held.state, attempts = held.attempts + 1, status = $6,
+        set state = held.state, attempts = held.attempts + 1, status = $6, error = $10,
             latency_ms = ($7 * 1000)::integer, first_at = held.first_at,
             ended_at = case when held.state <> 'pending' then now() end
         from held where id = $4
@@ -252,6 +254,7 @@ pub async fn settle(db: &Db, queue: &Queue, id: i64, attempt: &Attempt, timeouts
         attempt.latency.as_secs_f64(),
         timeouts.lease.as_secs_f64(),
         timeouts.give_up_after.as_secs_f64(),
+        attempt.error,
     )
     .fetch_optional(db.pool())
     .await?;
@@ -340,12 +343,35 @@ pub struct Entry {
     pub state: String,
     /// The HTTP status of the last attempt.
     pub status: Option<i32>,
+    /// Why the last attempt brought no answer.
+    pub error: Option<String>,
     /// How many attempts were made.
     pub attempts: i32,
     /// How long the last one took, in milliseconds.
     pub latency_ms: Option<i32>,
     /// When the room's queue is due, if the delivery waits.
     pub next_at: Option<OffsetDateTime>,
+}
+
+/// How many deliveries are pending, and how many dead; up to 100,000 for each rule.
+pub async fn count(db: &Db) -> Result<(i64, i64), Error> {
+    let row = sqlx::query!(
+        r#"
+        select coalesce(sum(counted.count) filter (where state = 'pending'), 0)::bigint as "pending!",
+               coalesce(sum(counted.count) filter (where state = 'dead'), 0)::bigint as "dead!"
+        from callback_rules rule
+        cross join unnest(array['pending', 'dead']) wanted (state)
+        cross join lateral (
+            select count(*) from (
+                select from deliveries where rule = rule.id and state = wanted.state limit 100000
+            ) counted
+        ) counted
+        where deleted_at is null
+        "#
+    )
+    .fetch_one(db.pool())
+    .await?;
+    Ok((row.pending, row.dead))
 }
 
 /// Which deliveries of a rule are to be listed.
@@ -383,7 +409,7 @@ pub async fn list(db: &Db, request: &ListRequest<'_>) -> Result<(Vec<Entry>, Opt
         )
         select walk.last as "last?", walk.count as "count!", delivery.id as "id?", delivery.call_id as "call_id?",
                delivery.chatroom as "chatroom?", delivery.n as "n?", delivery.state as "state?", delivery.status,
-               delivery.attempts as "attempts?", delivery.latency_ms, queue.next_at as "next_at?"
+               delivery.attempts as "attempts?", delivery.latency_ms, delivery.error, queue.next_at as "next_at?"
         from (select min(id) as last, count(*) as count from walked) walk
         left join (
             select * from walked where $5::text is null or chatroom = $5 order by id desc limit $6
@@ -405,10 +431,10 @@ pub async fn list(db: &Db, request: &ListRequest<'_>) -> Result<(Vec<Entry>, Opt
     let mut entries: Vec<Entry> = rows
         .into_iter()
         .filter_map(|row| {
-            let (status, latency_ms, next_at) = (row.status, row.latency_ms, row.next_at);
+            let (status, error, latency_ms, next_at) = (row.status, row.error, row.latency_ms, row.next_at);
             let (id, call_id, chatroom) = (row.id?, row.call_id?, row.chatroom?);
             let (n, state, attempts) = (row.n?, row.state?, row.attempts?);
-            Some(Entry { id, call_id, chatroom, n, state, status, attempts, latency_ms, next_at })
+            Some(Entry { id, call_id, chatroom, n, state, status, error, attempts, latency_ms, next_at })
         })
         .collect();
     let size = usize::try_from(request.size).unwrap_or(usize::MAX);

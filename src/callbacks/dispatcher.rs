@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::sender::{Outcome, OutgoingCallback, Sender, UNREADABLE};
 use super::target::SendError;
-use crate::callbacks::deliveries::{self, Delivery, Next, Queue, Settled, Timeouts};
+use crate::background::Task;
+use crate::callbacks::deliveries::{self, Attempt, Delivery, Next, Queue, Settled, Timeouts};
 use crate::callbacks::rules;
 use crate::config::Callbacks;
 use crate::db::Db;
@@ -62,6 +63,7 @@ pub async fn run(db: Db, sender: Sender, settings: Callbacks, stop: Cancellation
     let mut slots = RuleSlots { at_once: settings.at_once, of_rules: HashMap::new() };
     let mut tasks = JoinSet::new();
     let (mut is_resealed, mut is_saturated) = (false, false);
+    let mut task = Task::new("callbacks");
     loop {
         while let Some(ended) = tasks.try_join_next() {
             report(ended);
@@ -79,11 +81,9 @@ pub async fn run(db: Db, sender: Sender, settings: Callbacks, stop: Cancellation
             }
         }
         let started = Instant::now();
-        match dispatcher.dispatch_due(&mut slots, &mut tasks, &mut is_resealed).await {
-            Ok(saturated) => is_saturated = saturated,
-            Err(error) => {
-                tracing::warn!(error = %Causes(&error), "cannot look for callbacks; the next look tries again");
-            }
+        match task.note(dispatcher.dispatch_due(&mut slots, &mut tasks, &mut is_resealed).await) {
+            Some(saturated) => is_saturated = saturated,
+            None => metrics::gauge!("roomward_callback_lag_seconds").set(f64::NAN),
         }
         // Where passes are slow, they take no more than half of the time.
         stop.run_until_cancelled(tokio::time::sleep(MIN_INTERVAL.max(started.elapsed()))).await;
@@ -179,7 +179,7 @@ impl Dispatcher {
                     if !self.with_retry(|| deliveries::mark_dead(&self.db, queue, id, self.timeouts.lease)).await? {
                         return Ok(false);
                     }
-                    given_up(queue, n, None);
+                    given_up(queue, n, None, None);
                 }
                 Next::Nothing => {
                     if self.with_retry(|| deliveries::close(&self.db, queue)).await? {
@@ -201,8 +201,12 @@ impl Dispatcher {
         let settled = self.with_retry(|| deliveries::settle(&self.db, queue, delivery.id, &attempt, &self.timeouts)).await?;
         match settled {
             Settled::Done => count("done"),
-            Settled::Waits => count("failed"),
-            Settled::Dead => given_up(queue, delivery.event.n, attempt.status),
+            Settled::Waits => {
+                count("failed");
+                let (n, attempts, Attempt { status, error, .. }) = (delivery.event.n, delivery.attempts + 1, attempt);
+                tracing::warn!(rule = %queue.rule, room = queue.chatroom, n, attempts, status, error, "a callback failed, and is tried again");
+            }
+            Settled::Dead => given_up(queue, delivery.event.n, attempt.status, attempt.error),
             Settled::Lost => count("lost"),
         }
         Ok(settled)
@@ -212,7 +216,7 @@ impl Dispatcher {
     async fn send(&self, queue: &Queue, delivery: &Delivery) -> Outcome {
         let Some(unsealed) = self.sender.open(queue.rule, &delivery.target.sealed) else {
             tracing::error!(rule = %queue.rule, "{UNREADABLE}");
-            return Outcome { answer: Err(SendError::Forbidden), latency: Duration::ZERO };
+            return Outcome { answer: Err(SendError::SecretUnreadable), latency: Duration::ZERO };
         };
         let Delivery { call_id, attempts, target, appkey, event, .. } = delivery;
         let callback = OutgoingCallback { appkey, call_id: *call_id, attempt: attempts + 1, event };
@@ -253,7 +257,7 @@ fn count(outcome: &'static str) {
     metrics::counter!("roomward_callbacks_total", "outcome" => outcome).increment(1);
 }
 
-fn given_up(queue: &Queue, n: i64, status: Option<u16>) {
+fn given_up(queue: &Queue, n: i64, status: Option<u16>, error: Option<&str>) {
     count("dead");
-    tracing::warn!(rule = %queue.rule, room = queue.chatroom, n, status, "gave up a callback");
+    tracing::warn!(rule = %queue.rule, room = queue.chatroom, n, status, error, "gave up a callback");
 }

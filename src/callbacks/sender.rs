@@ -46,7 +46,8 @@ pub struct Outcome {
 impl Outcome {
     /// The same in the words of deliveries. Only 200 counts.
     pub fn attempt(&self) -> Attempt {
-        Attempt { succeeded: self.answer == Ok(200), status: self.answer.ok(), latency: self.latency }
+        let (status, error) = self.answer.map_or_else(|error| (None, Some(error.as_str())), |status| (Some(status), None));
+        Attempt { succeeded: status == Some(200), status, error, latency: self.latency }
     }
 }
 

@@ -45,16 +45,26 @@ pub enum SendError {
     Unreachable,
     /// The connection broke, or what came is not HTTP.
     Broken,
+    /// It cannot be signed.
+    SecretUnreadable,
 }
 
-impl fmt::Display for SendError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
+impl SendError {
+    /// The same for the operator.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Forbidden => "refused: the target is not on the internet",
             Self::TimedOut => "timed out",
             Self::Unreachable => "cannot connect",
             Self::Broken => "no answer",
-        })
+            Self::SecretUnreadable => "the secret cannot be opened with this auth.secret",
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
     }
 }
 

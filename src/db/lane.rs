@@ -17,6 +17,8 @@ use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::figures::Raised;
+
 /// A connection that was not used for so long is tried before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
@@ -65,7 +67,7 @@ impl Lane {
         if let Some(lease) = self.lease_at_once() {
             return Ok(lease);
         }
-        let patience = self.pool.options().get_acquire_timeout();
+        let (_waiting, patience) = (Raised::new("roomward_database_waiting"), self.pool.options().get_acquire_timeout());
         let permit = tokio::time::timeout(patience, self.permits.clone().acquire_owned()).await;
         let permit = permit.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
         while let Some(mut kept) = self.last_kept() {
@@ -86,7 +88,7 @@ impl Lane {
     }
 
     fn lend(self: &Arc<Self>, kept: Kept, permit: OwnedSemaphorePermit) -> Lease {
-        Lease { kept: Some(kept), lane: self.clone(), permit }
+        Lease { kept: Some(kept), lane: self.clone(), permit, in_use: Raised::new("roomward_database_connections_in_use") }
     }
 
     fn last_kept(&self) -> Option<Kept> {
@@ -118,6 +120,8 @@ pub struct Lease {
     lane: Arc<Lane>,
     #[expect(dead_code, reason = "held, and given back when this is dropped")]
     permit: OwnedSemaphorePermit,
+    #[expect(dead_code, reason = "counted as long as this lives")]
+    in_use: Raised,
 }
 
 impl Lease {

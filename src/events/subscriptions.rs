@@ -12,10 +12,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::background::Task;
 use crate::config::Events;
 use crate::db::Db;
-use crate::error::{Causes, Error};
+use crate::error::Error;
 use crate::events::feeds::{self, FeedEvent, Position};
+use crate::figures::Raised;
 use crate::names::Scope;
 
 /// The most events of one feed in one look.
@@ -42,6 +44,7 @@ struct FollowedFeed {
 pub struct Subscription {
     events: mpsc::Receiver<Arc<FeedEvent>>,
     _permit: OwnedSemaphorePermit,
+    _open: Raised,
 }
 
 impl Subscription {
@@ -71,13 +74,13 @@ impl Following {
         feeds.entry(scope).or_insert_with(|| FollowedFeed { position: last, readers: Vec::new() }).readers.push(reader);
         drop(feeds);
         self.opened.notify_one();
-        Ok(Subscription { events, _permit: permit })
+        Ok(Subscription { events, _permit: permit, _open: Raised::new("roomward_streams") })
     }
 
     /// Looks for new events until told to stop.
     pub async fn run(&self, db: Db, settings: Events, stop: CancellationToken) {
         let mut changes = db.watch_events();
-        let mut failing = false;
+        let mut task = Task::new("streams");
         loop {
             let look = async {
                 if self.wanted().is_empty() {
@@ -90,15 +93,7 @@ impl Following {
             if stop.run_until_cancelled(look).await.is_none() {
                 return;
             }
-            match self.pass_on(&db).await {
-                Ok(()) => failing = false,
-                Err(error) if !failing => {
-                    failing = true;
-                    let error = Causes(&error);
-                    tracing::warn!(%error, "cannot look for news; streams are silent until it works again");
-                }
-                Err(_) => {}
-            }
+            task.note(self.pass_on(&db).await);
             tokio::time::sleep(MIN_INTERVAL).await;
         }
     }

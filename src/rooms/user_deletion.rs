@@ -105,6 +105,14 @@ async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Na
     Ok(users)
 }
 
+/// How many deleted users whose traces are still there, up to 100,000.
+pub async fn count(db: &Db) -> Result<i64, Error> {
+    let counted = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from (select from users where deleted_at is not null limit 100000) deleted"#
+    );
+    Ok(counted.fetch_one(db.pool()).await?)
+}
+
 /// Users who were deleted but whom some rooms still know, longest waiting first.
 pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<Gone>, Error> {
     Ok(sqlx::query_as!(

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::global_mutes::expiry::{self as global_mutes, IfLocked};
+use crate::background::Task;
 use crate::config::Sweep;
 use crate::error::{Causes, Error};
 use crate::events::log::Actor;
@@ -37,6 +38,7 @@ pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
     let sweep = Sweeper::new(&writer, settings.batch);
     let mut under_way: HashSet<Scope> = HashSet::new();
     let mut endings = FuturesUnordered::new();
+    let mut task = Task::new("expiry");
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -50,11 +52,11 @@ pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
                 endings.push(sweep.end(scope));
             }
             _ = ticks.tick() => {
-                let found = due(&writer, &under_way).await.unwrap_or_else(|error| {
-                    tracing::warn!(error = %Causes(&error), "cannot look for what has ended; the next look tries again");
-                    Vec::new()
-                });
-                for scope in found {
+                let found = task.note(due(&writer, &under_way).await);
+                if found.is_none() {
+                    metrics::gauge!("roomward_expiry_lag_seconds").set(f64::NAN);
+                }
+                for scope in found.into_iter().flatten() {
                     under_way.insert(scope.clone());
                     endings.push(sweep.end(scope));
                 }

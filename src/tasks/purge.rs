@@ -6,8 +6,9 @@
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::background::Task;
 use crate::config::Sweep;
-use crate::error::{Causes, Error};
+use crate::error::Error;
 use crate::rooms::store::purge;
 use crate::rooms::user_deletion::{self, Effort};
 use crate::rooms::writer::Writer;
@@ -19,14 +20,10 @@ const FOUND_AT_ONCE: i64 = 100;
 pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
     let mut ticks = tokio::time::interval_at(Instant::now() + settings.every(), settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut task = Task::new("purge");
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match pass(&writer, settings.batch, &stop).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "removed what was deleted"),
-            Err(error) => tracing::warn!(
-                error = %Causes(&error),
-                "cannot remove what was deleted; the next pass tries again"
-            ),
+        if let Some(rows @ 1..) = task.note(pass(&writer, settings.batch, &stop).await) {
+            tracing::info!(rows, "removed what was deleted");
         }
     }
 }

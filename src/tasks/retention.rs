@@ -9,9 +9,10 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::tokens;
+use crate::background::Task;
 use crate::config::Settings;
 use crate::db::Db;
-use crate::error::{Causes, Error};
+use crate::error::Error;
 use crate::events::cursor::EventCursor;
 use crate::events::retention::{self, Pruned, RetentionPeriod};
 use crate::idempotency;
@@ -49,16 +50,12 @@ pub async fn run(db: Db, settings: Settings, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(settings.purge.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut unfinished = Unfinished::default();
+    let mut task = Task::new("retention");
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match pass(&db, &settings, &mut unfinished, &stop).await {
-            Ok(removed) if removed == Removed::default() => {}
-            Ok(Removed { events, deliveries, rules, answers, tokens }) => {
-                tracing::info!(events, deliveries, rules, answers, tokens, "removed what was too old");
-            }
-            Err(error) => tracing::warn!(
-                error = %Causes(&error),
-                "cannot remove what is too old; the next pass tries again"
-            ),
+        let removed = task.note(pass(&db, &settings, &mut unfinished, &stop).await).unwrap_or_default();
+        if removed != Removed::default() {
+            let Removed { events, deliveries, rules, answers, tokens } = removed;
+            tracing::info!(events, deliveries, rules, answers, tokens, "removed what was too old");
         }
     }
 }

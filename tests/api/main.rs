@@ -28,6 +28,7 @@ mod migrations;
 mod model;
 mod moderators;
 mod mutes;
+mod observability;
 mod page;
 mod permissions;
 mod protocol;

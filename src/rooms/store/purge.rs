@@ -11,6 +11,14 @@ use crate::names::{RoomKey, Scope};
 use crate::rooms::members::{Leaver, leaving};
 use crate::rooms::restrictions::about;
 
+/// How many deleted rooms whose rows are still there, up to 100,000.
+pub async fn count(db: &Db) -> Result<i64, Error> {
+    let counted = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from (select from chatrooms where deleted_at is not null limit 100000) deleted"#
+    );
+    Ok(counted.fetch_one(db.pool()).await?)
+}
+
 /// Rooms that were deleted but not yet removed, longest waiting first.
 pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<RoomKey>, Error> {
     let rows = sqlx::query!("select app, id from chatrooms where deleted_at is not null order by deleted_at limit $1", limit)

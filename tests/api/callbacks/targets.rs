@@ -41,6 +41,7 @@ async fn a_target_that_takes_too_long_has_failed() {
     eventually("it has failed", || async { log(&app, id, "").await[0]["attempts"] == 1 }).await;
     let entry = log(&app, id, "").await.remove(0);
     assert!(entry.get("status").is_none() && entry["latency"].as_i64().is_some_and(|ms| ms >= 200), "{entry}");
+    assert_eq!(entry["error"], "timed out");
     let tested = app.post(&format!("/callbacks/rules/{id}/test")).await.json();
     assert_eq!((&tested["data"]["status"], &tested["data"]["error"]), (&json!(0), &json!("timed out")));
 }
@@ -119,7 +120,7 @@ async fn a_failed_delivery_rests_ever_longer_up_to_an_hour() {
     let id = paused_rule(&app).await;
     happen(&app, "r1", 1).await;
     let db = Db::new(app.db.clone());
-    let attempt = Attempt { succeeded: false, status: Some(500), latency: Duration::from_millis(7) };
+    let attempt = Attempt { succeeded: false, status: Some(500), error: None, latency: Duration::from_millis(7) };
     let timeouts =
         Timeouts { request: Duration::from_secs(1), lease: Duration::from_mins(1), give_up_after: Duration::from_hours(1) };
     for failures in 0..20_i32 {
