@@ -197,7 +197,8 @@ async fn a_service_that_is_not_ready_says_why() {
     // As long as it drains, it serves, and says that it should not be asked.
     let stop = instance.stop.clone();
     let stopped = tokio::spawn(async move { stop.stop().await });
-    eventually("the service drains", async || ready().await == (503, r#"{"reason":"stopping","status":"not ready"}"#.into())).await;
+    eventually("the service drains", async || ready().await == (503, r#"{"reason":"stopping","status":"not ready"}"#.into()))
+        .await;
     let app = TestApp::on(instance.address, &url).await;
     assert_eq!(app.get("/chatrooms").await.status, 200);
     stopped.await.expect("no panic");
