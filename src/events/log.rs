@@ -233,10 +233,10 @@ impl NewEvent {
         self
     }
 
-    /// What it tells: its number, its kind, whom it is about, and how many members there are after it.
+    /// What it tells: its number, its kind, whom it is about, who did it, and how many members there are after it.
     #[cfg(test)]
-    pub(crate) fn told(&self) -> (i64, Kind, &[String], Option<i32>) {
-        (self.n, self.kind, &self.users, self.member_count)
+    pub(crate) fn told(&self) -> (i64, Kind, &[String], &Actor, Option<i32>) {
+        (self.n, self.kind, &self.users, &self.actor, self.member_count)
     }
 }
 

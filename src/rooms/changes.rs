@@ -23,12 +23,12 @@ pub enum Change {
     AddToWhitelist(String),
     /// The member is off the whitelist.
     RemoveFromWhitelist(String),
-    /// The user is blocked, or the block ends at another moment.
-    Block(String, OffsetDateTime, Option<String>),
+    /// The actor has blocked the user until a moment, or has moved the end of the block.
+    Block(String, OffsetDateTime, Actor),
     /// The block was lifted, or has ended.
     Unblock(String),
-    /// The user is muted, or the mute ends at another moment.
-    Mute(String, OffsetDateTime, Option<String>),
+    /// The actor has muted the user until a moment, or has moved the end of the mute.
+    Mute(String, OffsetDateTime, Actor),
     /// The mute was lifted, or has ended.
     Unmute(String),
     /// The room belongs to another member.
@@ -94,10 +94,9 @@ impl Room {
                 self.user(&name).whitelist.get_or_insert(seq);
             }
             Change::RemoveFromWhitelist(name) => self.user(&name).whitelist = None,
-            Change::Block(name, ends_at, reason) => {
-                let seq = self.next_seq();
-                let block = &mut self.user(&name).block;
-                let is_new = restrict(block, seq, ends_at, reason);
+            Change::Block(name, ends_at, actor) => {
+                let new = Restriction { seq: self.next_seq(), ends_at, since: self.moment(), actor };
+                let is_new = restrict(&mut self.user(&name).block, new);
                 self.counters.next_end = self.counters.next_end.min(ends_at);
                 count(is_new, &mut self.counters.blocks, &mut self.blocks_in_force);
             }
@@ -105,10 +104,9 @@ impl Room {
                 let gone = self.user(&name).block.take();
                 discount(gone, self.now, &mut self.counters.blocks, &mut self.blocks_in_force);
             }
-            Change::Mute(name, ends_at, reason) => {
-                let seq = self.next_seq();
-                let mute = &mut self.user(&name).mute;
-                let is_new = restrict(mute, seq, ends_at, reason);
+            Change::Mute(name, ends_at, actor) => {
+                let new = Restriction { seq: self.next_seq(), ends_at, since: self.moment(), actor };
+                let is_new = restrict(&mut self.user(&name).mute, new);
                 self.counters.next_end = self.counters.next_end.min(ends_at);
                 count(is_new, &mut self.counters.mutes, &mut self.mutes_in_force);
             }
@@ -134,8 +132,7 @@ impl Room {
             Change::Record(event) => {
                 self.counters.last_event += 1;
                 self.counters.last_xact = self.counters.last_xact.max(self.xact);
-                // Moments ascend with numbers, though the clock may have been put back.
-                self.counters.last_event_at = self.counters.last_event_at.max(self.now);
+                self.counters.last_event_at = self.moment();
                 self.events.push(event.numbered(self.counters.last_event));
             }
         }
@@ -169,10 +166,10 @@ impl Room {
     }
 }
 
-/// Begins a restriction, or moves its end. Whether it is new.
-fn restrict(slot: &mut Option<Restriction>, seq: i64, ends_at: OffsetDateTime, reason: Option<String>) -> bool {
+/// Begins a restriction, or sets one anew: it keeps its place on the list. Whether it is new there.
+fn restrict(slot: &mut Option<Restriction>, new: Restriction) -> bool {
     let former = slot.as_ref().map(|former| former.seq);
-    *slot = Some(Restriction { seq: former.unwrap_or(seq), ends_at, reason });
+    *slot = Some(Restriction { seq: former.unwrap_or(new.seq), ..new });
     former.is_none()
 }
 

@@ -133,11 +133,13 @@ struct Told {
     whitelist: Vec<String>,
     blocks: Vec<String>,
     mutes: Vec<String>,
+    /// Who has last set the block or the mute of a user, and when.
+    set: BTreeMap<(&'static str, String), (OffsetDateTime, Actor)>,
 }
 
 impl Told {
-    fn hear(&mut self, event: &NewEvent) {
-        let (n, kind, users, member_count) = event.told();
+    fn hear(&mut self, event: &NewEvent, moment: OffsetDateTime) {
+        let (n, kind, users, actor, member_count) = event.told();
         assert_eq!(n, self.last + 1, "event numbers have no gaps");
         self.last = n;
         self.events.push(event.clone());
@@ -155,9 +157,11 @@ impl Told {
             Kind::AdminRemove => go(&mut self.admins),
             Kind::WhiteAdd => come(&mut self.whitelist),
             Kind::WhiteRemove => go(&mut self.whitelist),
-            Kind::BlockAdd => come(&mut self.blocks),
+            Kind::BlockAdd | Kind::MuteAdd => {
+                come(if kind == Kind::BlockAdd { &mut self.blocks } else { &mut self.mutes });
+                self.set.extend(users.iter().map(|name| ((kind.text(), name.clone()), (moment, actor.clone()))));
+            }
             Kind::BlockRemove | Kind::BlockExpire => go(&mut self.blocks),
-            Kind::MuteAdd => come(&mut self.mutes),
             Kind::MuteRemove | Kind::MuteExpire => go(&mut self.mutes),
             _ => {}
         }
@@ -339,7 +343,7 @@ impl World {
                 all.counters.next_end = ends.chain([permanent(self.now)]).min().expect("one at least");
             }
             let told = self.told.get_mut(&key).expect("known");
-            now.events.iter().for_each(|event| told.hear(event));
+            now.events.iter().for_each(|event| told.hear(event, now.counters.last_event_at));
         }
     }
 
@@ -403,7 +407,9 @@ impl World {
                 let is_member = user.member.is_some();
                 assert!(is_member || (user.admin.is_none() && user.whitelist.is_none()), "{name} has a standing outside");
                 assert!(!is_member || user.block.is_none(), "{name} is a blocked member");
-                for row in [&user.block, &user.mute].into_iter().flatten() {
+                for (kind, row) in [(Kind::BlockAdd, &user.block), (Kind::MuteAdd, &user.mute)] {
+                    let Some(row) = row else { continue };
+                    assert_eq!(told.set[&(kind.text(), name.clone())], (row.since, row.actor.clone()), "{name} is {kind:?}");
                     assert!(counters.next_end <= row.ends_at, "the end of {name} would not be seen");
                     assert!(row.ends_at > room.now, "{name} has ended, and was not taken along");
                 }

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use super::changes::Change;
 use super::state::{Facts, Restriction, RoomView, UserInRoom};
 use crate::error::Error;
-use crate::events::log::{Kind, NewEvent};
+use crate::events::log::{Actor, Kind, NewEvent};
 use crate::names::unix_ms;
 
 /// One of the two lists.
@@ -17,7 +17,7 @@ pub(super) struct List {
     /// A user's entry.
     pub of: fn(&UserInRoom) -> &Option<Restriction>,
     /// How an entry begins or is moved.
-    pub begin: fn(String, OffsetDateTime, Option<String>) -> Change,
+    pub begin: fn(String, OffsetDateTime, Actor) -> Change,
     /// How it goes.
     pub end: fn(String) -> Change,
     /// The event of its beginning.
@@ -58,8 +58,9 @@ impl List {
         (self.of)(view.user(user, self.facts)).as_ref()
     }
 
-    /// Puts `users` on the list until `ends_at`, or moves the ends of their entries. The actor's reason takes the place of
-    /// a former one. `limit` is the most that the list may have, of which `in_force` are there; 0 = no limit.
+    /// Puts `users` on the list until `ends_at`, or moves the ends of their entries. Where the end or the reason is another,
+    /// the entry is the actor's from now on. `limit` is the most that the list may have, of which `in_force` are there; 0 =
+    /// no limit.
     pub(super) fn begin(
         &self,
         view: &RoomView<'_>,
@@ -68,8 +69,9 @@ impl List {
         (limit, in_force): (u32, i32),
     ) -> Result<Vec<Change>, Error> {
         let reason = &view.actor.reason;
-        let is_other =
-            |name: &&String| self.entry(view, name).is_none_or(|former| (former.ends_at, &former.reason) != (ends_at, reason));
+        let is_other = |name: &&String| {
+            self.entry(view, name).is_none_or(|former| (former.ends_at, &former.actor.reason) != (ends_at, reason))
+        };
         let changed: Vec<&String> = users.iter().filter(is_other).collect();
         let newcomers = changed.iter().filter(|name| self.entry(view, name).is_none()).count();
         let number = i64::from(in_force) + i64::try_from(newcomers).unwrap_or(i64::MAX);
@@ -85,7 +87,7 @@ impl List {
             .users(&changed)
             .before(changed.iter().filter_map(former))
             .after(changed.iter().map(|name| ((*name).clone(), unix_ms(ends_at))));
-        let begun = changed.into_iter().map(|name| (self.begin)(name.clone(), ends_at, reason.clone()));
+        let begun = changed.into_iter().map(|name| (self.begin)(name.clone(), ends_at, view.actor.clone()));
         Ok(begun.chain([Change::Record(event)]).collect())
     }
 

@@ -205,8 +205,10 @@ pub struct Restriction {
     pub seq: i64,
     /// When it ends.
     pub ends_at: OffsetDateTime,
-    /// Why, in the words of the actor.
-    pub reason: Option<String>,
+    /// Since when it is as it is now.
+    pub since: OffsetDateTime,
+    /// Who has set it so, and why.
+    pub actor: Actor,
 }
 
 /// What a room is called and says.
@@ -299,6 +301,11 @@ impl RoomView<'_> {
 }
 
 impl Room {
+    /// The moment of what happens now. Moments ascend with the numbers of events, though the clock may have been put back.
+    pub fn moment(&self) -> OffsetDateTime {
+        self.counters.last_event_at.max(self.now)
+    }
+
     /// The mutes in force; where no limit is near, all rows count.
     pub fn mutes_in_force(&self) -> i32 {
         self.mutes_in_force.unwrap_or(self.counters.mutes)

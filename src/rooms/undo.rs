@@ -110,7 +110,7 @@ impl Undo {
         let former: Vec<_> = until.iter().filter_map(|(user, _)| Some((user.clone(), list.entry(view, user)?.ends_at))).collect();
         let event =
             self.event(view, list.added).users(until.iter().map(|(user, _)| user)).before(ends(&former)).after(ends(until));
-        let begin = |(user, end): &(String, OffsetDateTime)| (list.begin)(user.clone(), *end, view.actor.reason.clone());
+        let begin = |(user, end): &(String, OffsetDateTime)| (list.begin)(user.clone(), *end, view.actor.clone());
         until.iter().map(begin).chain([Change::Record(event)]).collect()
     }
 

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::error::Error;
+use crate::events::log::Actor;
 use crate::names::RoomKey;
 use crate::rooms::state::{Account, Attribute, Counters, Ended, Facts, Needs, Restriction, Room, State, Texts, UserInRoom};
 
@@ -148,9 +149,13 @@ struct Fact {
     whitelist: Option<i64>,
     block: Option<i64>,
     blocked_until: Option<OffsetDateTime>,
+    blocked_since: Option<OffsetDateTime>,
+    block_actor: Option<String>,
     block_reason: Option<String>,
     mute: Option<i64>,
     muted_until: Option<OffsetDateTime>,
+    muted_since: Option<OffsetDateTime>,
+    mute_actor: Option<String>,
     mute_reason: Option<String>,
     uuid: Option<uuid::Uuid>,
     is_deleted: Option<bool>,
@@ -210,8 +215,9 @@ async fn facts(
         )
         select index::integer - 1 as "index!", null::text as username, null::bigint as member, null::bigint as admin,
                null::bigint as whitelist, null::bigint as block, null::timestamptz as blocked_until,
-               null::text as block_reason, null::bigint as mute, null::timestamptz as muted_until,
-               known.mute_reason, null::uuid as uuid, null::boolean as is_deleted,
+               null::timestamptz as blocked_since, null::text as block_actor, null::text as block_reason,
+               null::bigint as mute, null::timestamptz as muted_until, null::timestamptz as muted_since,
+               null::text as mute_actor, known.mute_reason, null::uuid as uuid, null::boolean as is_deleted,
                known.owner as owner, known.mute_all as mute_all, known.mute_ends_at as mute_ends_at,
                clock.now as "now!", clock.xact as "xact!"
         from clock, room
@@ -220,27 +226,30 @@ async fn facts(
             where chatrooms.app = room.app and chatrooms.id = room.chatroom and deleted_at is null limit 1
         ) known
         union all
-        select index::integer - 1, over.username, null, null, null, null, null, null, over.seq, over.ends_at, over.reason,
+        select index::integer - 1, over.username, null, null, null, null, null, null, null, null,
+               over.seq, over.ends_at, over.since, over.actor, over.reason,
                null, null, null, null, null, clock.now, clock.xact
         from clock, room
         cross join lateral (
-            select username, seq, ends_at, reason from mutes
+            select username, seq, ends_at, since, actor, reason from mutes
             where mutes.app = room.app and mutes.chatroom = room.chatroom and ends_at <= statement_timestamp()
             order by ends_at limit room.ended
         ) over
         union all
-        select index::integer - 1, over.username, null, null, null, over.seq, over.ends_at, over.reason, null, null, null,
+        select index::integer - 1, over.username, null, null, null,
+               over.seq, over.ends_at, over.since, over.actor, over.reason, null, null, null, null, null,
                null, null, null, null, null, clock.now, clock.xact
         from clock, room
         cross join lateral (
-            select username, seq, ends_at, reason from blocks
+            select username, seq, ends_at, since, actor, reason from blocks
             where blocks.app = room.app and blocks.chatroom = room.chatroom
               and ends_at <= statement_timestamp() and ends_at < '2117-01-01 00:00:00+08'
             order by ends_at limit room.ended
         ) over
         union all
-        select index, given.username, member.seq, admin.seq, white.seq, block.seq, block.ends_at, block.reason,
-               mute.seq, mute.ends_at, mute.reason,
+        select index, given.username, member.seq, admin.seq, white.seq,
+               block.seq, block.ends_at, block.since, block.actor, block.reason,
+               mute.seq, mute.ends_at, mute.since, mute.actor, mute.reason,
                coalesce(counted.uuid, held.uuid, known.uuid),
                coalesce(counted.is_deleted, held.is_deleted, known.is_deleted), null, null, null, clock.now, clock.xact
         from clock,
@@ -276,12 +285,12 @@ async fn facts(
               and whitelist.username = given.username limit 1
         ) white on true
         left join lateral (
-            select seq, ends_at, reason from blocks
+            select seq, ends_at, since, actor, reason from blocks
             where given.facts & 32 <> 0 and blocks.app = given.app and blocks.chatroom = given.chatroom
               and blocks.username = given.username limit 1
         ) block on true
         left join lateral (
-            select seq, ends_at, reason from mutes
+            select seq, ends_at, since, actor, reason from mutes
             where given.facts & 64 <> 0 and mutes.app = given.app and mutes.chatroom = given.chatroom
               and mutes.username = given.username limit 1
         ) mute on true
@@ -354,15 +363,20 @@ impl Fact {
 
     /// A user may come twice: as one who was asked about, and as one whose mute has ended.
     fn add_to(self, user: &mut UserInRoom, facts: Facts) {
-        let restriction = |seq: Option<i64>, ends_at: Option<OffsetDateTime>, reason| {
-            Some(Restriction { seq: seq?, ends_at: ends_at?, reason })
+        let block = || {
+            let actor = Actor::kept(self.block_actor, self.block_reason);
+            Some(Restriction { seq: self.block?, ends_at: self.blocked_until?, since: self.blocked_since?, actor })
+        };
+        let mute = || {
+            let actor = Actor::kept(self.mute_actor, self.mute_reason);
+            Some(Restriction { seq: self.mute?, ends_at: self.muted_until?, since: self.muted_since?, actor })
         };
         user.loaded |= facts;
         user.member = user.member.or(self.member);
         user.admin = user.admin.or(self.admin);
         user.whitelist = user.whitelist.or(self.whitelist);
-        user.block = user.block.take().or_else(|| restriction(self.block, self.blocked_until, self.block_reason));
-        user.mute = user.mute.take().or_else(|| restriction(self.mute, self.muted_until, self.mute_reason));
+        user.block = user.block.take().or_else(block);
+        user.mute = user.mute.take().or_else(mute);
     }
 }
 

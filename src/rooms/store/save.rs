@@ -382,7 +382,7 @@ async fn count_leavers(connection: &mut PgConnection, differences: &BTreeMap<(&R
     Ok(())
 }
 
-/// A function that begins restrictions, or writes their ends and reasons anew.
+/// A function that begins restrictions, or writes them anew in their places.
 macro_rules! restrict {
     ($(#[$doc:meta])* $function:ident, $statement:literal) => {
         $(#[$doc])*
@@ -393,7 +393,9 @@ macro_rules! restrict {
             let (apps, chatrooms, names) = keys(come.iter().map(|(key, name, _)| (*key, *name)));
             let seqs: Vec<i64> = come.iter().map(|(.., row)| row.seq).collect();
             let ends: Vec<OffsetDateTime> = come.iter().map(|(.., row)| row.ends_at).collect();
-            let reasons: Vec<Option<&str>> = come.iter().map(|(.., row)| row.reason.as_deref()).collect();
+            let sinces: Vec<OffsetDateTime> = come.iter().map(|(.., row)| row.since).collect();
+            let actors: Vec<&str> = come.iter().map(|(.., row)| &*row.actor.name).collect();
+            let reasons: Vec<Option<&str>> = come.iter().map(|(.., row)| row.actor.reason.as_deref()).collect();
             sqlx::query!(
                 $statement,
                 &apps,
@@ -401,6 +403,8 @@ macro_rules! restrict {
                 &names as &[&str],
                 &seqs,
                 &ends,
+                &sinces,
+                &actors as &[&str],
                 &reasons as &[Option<&str>],
             )
             .execute(connection)
@@ -413,16 +417,20 @@ macro_rules! restrict {
 restrict!(
     /// Blocks users.
     write_blocks,
-    "insert into blocks (app, chatroom, username, seq, ends_at, reason)
-     select * from unnest($1::integer[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::text[])
-     on conflict (app, chatroom, username) do update set ends_at = excluded.ends_at, reason = excluded.reason"
+    "insert into blocks (app, chatroom, username, seq, ends_at, since, actor, reason)
+     select * from unnest($1::integer[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],
+                          $7::text[], $8::text[])
+     on conflict (app, chatroom, username) do update
+         set ends_at = excluded.ends_at, since = excluded.since, actor = excluded.actor, reason = excluded.reason"
 );
 restrict!(
     /// Mutes users.
     write_mutes,
-    "insert into mutes (app, chatroom, username, seq, ends_at, reason)
-     select * from unnest($1::integer[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::text[])
-     on conflict (app, chatroom, username) do update set ends_at = excluded.ends_at, reason = excluded.reason"
+    "insert into mutes (app, chatroom, username, seq, ends_at, since, actor, reason)
+     select * from unnest($1::integer[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],
+                          $7::text[], $8::text[])
+     on conflict (app, chatroom, username) do update
+         set ends_at = excluded.ends_at, since = excluded.since, actor = excluded.actor, reason = excluded.reason"
 );
 
 /// Sets custom attributes.
