@@ -229,6 +229,11 @@ impl Error {
         Self::InvalidParameter(format!("{what} is invalid"))
     }
 
+    /// The same, and what would be accepted.
+    pub fn not_among(what: &str, accepted: &[&str]) -> Self {
+        Self::InvalidParameter(format!("{what} is invalid: {}", accepted.join(", ")))
+    }
+
     /// A field that the call needs is not there.
     pub fn missing(field: &str) -> Self {
         Self::InvalidParameter(format!("{field} must be provided"))

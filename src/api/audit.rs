@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 use super::call::Call;
 use super::events::kinds;
 use super::idempotent_resource;
-use super::paging;
+use super::paging::{self, Params};
 use super::reply::Reply;
 use crate::db::Db;
 use crate::error::{Causes, Error};
@@ -24,6 +24,9 @@ const NDJSON: &str = "application/x-ndjson";
 
 /// Events on a page where no limit is named.
 const DEFAULT_LIMIT: i64 = 100;
+
+/// What may be asked for.
+const PARAMS: [&str; 8] = ["user", "actor", "room", "kind", "from", "to", "limit", "cursor"];
 
 /// Events that are read at once for an export: all that it ever holds.
 const EXPORTED_AT_ONCE: i64 = 1000;
@@ -40,8 +43,8 @@ fn wants_ndjson(request: &GuardContext<'_>) -> bool {
 
 /// The newest first. A page may be short, or empty, and have a cursor all the same: only the last one has none.
 async fn list(call: Call) -> Result<Reply<Vec<Event>>, Error> {
-    let (filter, mut span) = asked(&call)?;
-    let params = call.params();
+    let params = call.params().only(&PARAMS)?;
+    let (filter, mut span) = asked(&call, &params)?;
     let scope = scope(&filter, &span);
     if let Some(cursor) = call.state.cursors.read(&scope, &params)? {
         span.to = cursor;
@@ -61,16 +64,16 @@ fn scope(filter: &Filter, span: &Span) -> String {
 }
 
 /// The events that the query string asks for. What is empty counts as absent.
-fn asked(call: &Call) -> Result<(Filter, Span), Error> {
-    let params = call.params();
+fn asked(call: &Call, params: &Params) -> Result<(Filter, Span), Error> {
     let given = |key| params.first(key).filter(|value| !value.is_empty());
-    let moment = |key| given(key).map(|ms| ms.parse().map(EventCursor::at_unix_ms).map_err(|_| Error::invalid(key))).transpose();
+    let at = |key, ms: &str| ms.parse().map(EventCursor::at_unix_ms).map_err(|_| Error::not_among(key, &["Unix milliseconds"]));
+    let moment = |key| given(key).map(|ms| at(key, ms)).transpose();
     let filter = Filter {
         app: call.app.id,
         user: given("user").map(str::to_ascii_lowercase),
         room: given("room").map(str::to_owned),
         actor: given("actor").map(str::to_owned),
-        kinds: kinds(call)?,
+        kinds: kinds(params)?,
     };
     let (from, to) = (moment("from")?.unwrap_or(EventCursor::START), moment("to")?.unwrap_or(EventCursor::END));
     Ok((filter, Span { from, to }))
@@ -81,9 +84,10 @@ fn asked(call: &Call) -> Result<(Filter, Span), Error> {
 /// They are read as fast as they are taken, and no connection waits for the reader. The status is long sent when the
 /// database fails in the middle: the answer breaks off then, and the reader does not see that last line.
 async fn export(call: Call) -> Result<HttpResponse, Error> {
-    let (filter, span) = asked(&call)?;
+    let params = call.params().only(&PARAMS)?;
+    let (filter, span) = asked(&call, &params)?;
     // An export has no pages; but what is no cursor of this audit is a mistake all the same.
-    call.state.cursors.read::<EventCursor>(&scope(&filter, &span), &call.params())?;
+    call.state.cursors.read::<EventCursor>(&scope(&filter, &span), &params)?;
     let db = call.state.db.clone();
     let beginning = Export { left: Some(span.until_now(&db).await?), db, filter, count: 0 };
     let request = tracing::Span::current();

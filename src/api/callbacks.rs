@@ -17,6 +17,7 @@ use crate::callbacks::deliveries::{self, Entry, ListRequest};
 use crate::callbacks::replay::{self, Range};
 use crate::callbacks::rules::{self, Changes, EVERYTHING, NewRule, Rule};
 use crate::error::Error;
+use crate::events::log::Kind;
 use crate::names::{is_room_id, unix_ms};
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -60,12 +61,14 @@ impl From<Rule> for Shown {
 }
 
 async fn list(call: Call) -> Result<Reply<Vec<Shown>>, Error> {
+    call.params().only(&[])?;
     let rules = rules::list(&call.state.db, call.app.id).await?;
     let count = rules.len();
     Ok(call.reply(rules.into_iter().map(Shown::from).collect()).count(count))
 }
 
 async fn create(call: Call) -> Result<Reply<Made>, Error> {
+    call.params().only(&[])?;
     let body = call.body()?;
     let url = read_url(&call, &body)?.ok_or_else(|| Error::missing("url"))?;
     let secret = read_secret(&body)?.ok_or_else(|| Error::missing("secret"))?;
@@ -79,11 +82,13 @@ async fn create(call: Call) -> Result<Reply<Made>, Error> {
 }
 
 async fn get(call: Call) -> Result<Reply<Shown>, Error> {
+    call.params().only(&[])?;
     let rule = rules::get(&call.state.db, call.app.id, rule_id(&call)?).await?;
     Ok(call.reply(rule.into()))
 }
 
 async fn update(call: Call) -> Result<Reply<Shown>, Error> {
+    call.params().only(&[])?;
     let (id, body) = (rule_id(&call)?, call.body()?);
     let (url, kinds) = (read_url(&call, &body)?, read_kinds(&body)?);
     let sealed = read_secret(&body)?.map(|secret| call.state.sender.seal(id, &secret)).transpose()?;
@@ -100,6 +105,7 @@ struct Deleted {
 }
 
 async fn delete(call: Call) -> Result<Reply<Deleted>, Error> {
+    call.params().only(&[])?;
     let id = rule_id(&call)?;
     rules::delete(&call.state.db, call.app.id, id).await?;
     Ok(call.reply(Deleted { id, deleted: true }))
@@ -115,6 +121,7 @@ struct Tested {
 }
 
 async fn test(call: Call) -> Result<Reply<Tested>, Error> {
+    call.params().only(&[])?;
     let id = rule_id(&call)?;
     let target = rules::target(&call.state.db, call.app.id, id).await?;
     let appkey = call.app.key();
@@ -129,6 +136,7 @@ struct Replayed {
 }
 
 async fn replay(call: Call) -> Result<Reply<Replayed>, Error> {
+    call.params().only(&[])?;
     let (id, body) = (rule_id(&call)?, call.body()?);
     let needed = |field: &str| body.integer(field)?.ok_or_else(|| Error::missing(field));
     let range = match body.text("room")? {
@@ -162,10 +170,10 @@ async fn list_deliveries(call: Call) -> Result<Reply<Vec<DeliveryView>>, Error> 
     /// No room is called so.
     const NOWHERE: &str = "-";
     const STATES: [&str; 3] = ["pending", "done", "dead"];
-    let (rule, params) = (rule_id(&call)?, call.params());
+    let (params, rule) = (call.params().only(&["state", "room", "limit", "cursor"])?, rule_id(&call)?);
     let states = match params.first("state") {
         None => &STATES[..],
-        Some(state) => STATES.chunks(1).find(|known| known[0] == state).ok_or_else(|| Error::invalid("state"))?,
+        Some(state) => STATES.chunks(1).find(|known| known[0] == state).ok_or_else(|| Error::not_among("state", &STATES))?,
     };
     let size = paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT);
     // A room that cannot be has no deliveries; the empty one is the app as a whole.
@@ -217,7 +225,7 @@ fn read_kinds(body: &Body) -> Result<Option<Vec<String>>, Error> {
     }
     let kinds = body.texts("kinds")?;
     if !rules::are_kinds(&kinds) {
-        return Err(Error::invalid("kinds"));
+        return Err(Error::not_among("kinds", &[&["*"][..], &Kind::names()].concat()));
     }
     Ok(Some(kinds))
 }
@@ -226,6 +234,6 @@ fn read_paused(body: &Body) -> Result<Option<bool>, Error> {
     match body.get("paused") {
         None => Ok(None),
         Some(Value::Bool(paused)) => Ok(Some(*paused)),
-        Some(_) => Err(Error::invalid("paused")),
+        Some(_) => Err(Error::not_among("paused", &["true", "false"])),
     }
 }

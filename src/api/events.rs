@@ -12,7 +12,7 @@ use tokio::time::{Instant, Interval, interval_at};
 
 use super::call::Call;
 use super::idempotent_resource;
-use super::paging;
+use super::paging::{self, Params};
 use super::reply::FeedEnds;
 use crate::error::{Causes, Error};
 use crate::events::feeds::{self, FeedEvent, Position};
@@ -25,6 +25,9 @@ const EVENT_STREAM: &str = "text/event-stream";
 /// Events on a page where no limit is named, and at most.
 const DEFAULT_LIMIT: i64 = 100;
 const MAX_LIMIT: i64 = 1000;
+
+/// What may be asked for, of a room and of an app.
+const PARAMS: [&str; 3] = ["since", "limit", "kind"];
 
 /// Events that a stream reads at once while it catches up. Each may be about a thousand users.
 const CAUGHT_UP_AT_ONCE: i64 = 100;
@@ -41,9 +44,9 @@ pub fn routes(config: &mut ServiceConfig) {
 
 /// The events of a room behind the number `since`.
 async fn of_room(call: Call) -> Result<HttpResponse, Error> {
-    let (http, params) = (call.http().clone(), call.params());
+    let (http, params) = (call.http().clone(), call.params().only(&PARAMS)?);
     let since = params.first("since").filter(|since| !since.is_empty()).map(number).transpose()?;
-    let kinds = kinds(&call)?;
+    let kinds = kinds(&params)?;
     if wants_stream(&call) {
         let last_id = last_event_id(&call).map(number).transpose()?;
         let scope = Scope::Room(call.room()?);
@@ -60,10 +63,10 @@ async fn of_room(call: Call) -> Result<HttpResponse, Error> {
 
 /// The events of the app behind the cursor `since`.
 async fn of_app(call: Call) -> Result<HttpResponse, Error> {
-    let (http, params, scope) = (call.http().clone(), call.params(), app_scope(call.app.id));
+    let (http, params, scope) = (call.http().clone(), call.params().only(&PARAMS)?, app_scope(call.app.id));
     let since = params.first("since").filter(|since| !since.is_empty());
     let since = since.map(|since| call.state.cursors.open(&scope, since)).transpose()?;
-    let kinds = kinds(&call)?;
+    let kinds = kinds(&params)?;
     if wants_stream(&call) {
         let last_id = last_event_id(&call).map(|id| call.state.cursors.open(&scope, id)).transpose()?;
         let scope = Scope::App(call.app.id);
@@ -84,18 +87,17 @@ fn app_scope(app: i32) -> String {
 }
 
 fn number(text: &str) -> Result<i64, Error> {
-    text.parse().ok().filter(|number| *number >= 0).ok_or_else(|| Error::invalid("since"))
+    text.parse().ok().filter(|number| *number >= 0).ok_or_else(|| Error::not_among("since", &["the number of an event"]))
 }
 
 /// The kinds that `kind` names: operations, or operations with a type, with commas between them.
-pub(super) fn kinds(call: &Call) -> Result<Option<Vec<String>>, Error> {
-    let params = call.params();
+pub(super) fn kinds(params: &Params) -> Result<Option<Vec<String>>, Error> {
     let Some(patterns) = params.first("kind").filter(|kind| !kind.is_empty()) else { return Ok(None) };
     let mut kinds = Vec::new();
     for pattern in patterns.split(',') {
         let named = Kind::named(pattern);
         if named.is_empty() {
-            return Err(Error::invalid("kind"));
+            return Err(Error::not_among("kind", &Kind::names()));
         }
         kinds.extend(named.into_iter().map(|kind| kind.text().to_owned()));
     }

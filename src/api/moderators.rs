@@ -39,6 +39,7 @@ impl From<moderators::Moderator> for Moderator {
 
 /// All of them, the longest standing first.
 async fn list(call: Call) -> Result<Reply<Vec<Moderator>>, Error> {
+    call.params().only(&[])?;
     let moderators = moderators::list(&call.state.db, call.app.id).await?;
     let count = moderators.len();
     Ok(call.reply(moderators.into_iter().map(Moderator::from).collect()).count(count))
@@ -46,12 +47,13 @@ async fn list(call: Call) -> Result<Reply<Vec<Moderator>>, Error> {
 
 /// Makes a user a moderator, of the rooms that are named or of all; or changes that.
 async fn add(call: Call) -> Result<Reply<Moderator>, Error> {
+    call.params().only(&[])?;
     let (body, name) = (call.body()?, call.user_in_body("username")?);
     let role = match body.get("role") {
         None | Some(Value::Null) => return Err(Error::missing("role")),
         Some(role) => role.as_str().and_then(ModeratorRole::parse),
     };
-    let role = role.ok_or_else(|| Error::InvalidParameter("role is invalid: viewer, moderator".into()))?;
+    let role = role.ok_or_else(|| Error::not_among("role", &["viewer", "moderator"]))?;
     let rooms = match body.get("rooms") {
         None | Some(Value::Null) => None,
         Some(_) => Some(rooms(&call, body.texts("rooms")?).await?),
@@ -85,6 +87,7 @@ struct Removed {
 
 /// Makes a moderator a plain user again; `result` says whether the user was one.
 async fn remove(call: Call) -> Result<Reply<Removed>, Error> {
+    call.params().only(&[])?;
     let name = call.single_user()?;
     let result = moderators::remove(&call.state.db, call.app.id, &call.actor()?, &name).await?;
     Ok(call.reply(Removed { username: name.given().concat(), result }))

@@ -3,6 +3,8 @@
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
+use crate::error::Error;
+
 /// The query string: keys in the seed's order, each with all its values, as texts.
 #[derive(Debug, Default, PartialEq, Eq, Clone)]
 pub struct Params(Vec<(String, Vec<String>)>);
@@ -28,6 +30,15 @@ impl Params {
     /// The first value of a key.
     pub fn first(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == key).and_then(|(_, values)| values.first()).map(String::as_str)
+    }
+
+    /// The same parameters if all of them are `known`. Only for calls that the hosted service does not have: its own ignore
+    /// what they do not know.
+    pub fn only(self, known: &[&str]) -> Result<Self, Error> {
+        match self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+            Some((key, _)) => Err(Error::InvalidParameter(format!("unknown parameter {key}"))),
+            None => Ok(self),
+        }
     }
 
     /// Whether there was no query string.

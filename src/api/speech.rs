@@ -51,12 +51,14 @@ impl From<Verdict> for Speech {
 }
 
 async fn check_one(call: Call) -> Result<Reply<Option<Speech>>, Error> {
+    call.params().only(&[])?;
     let user = call.single_user()?;
     let verdict = speech::check(&call.state.db, &call.room()?, &user).await?.into_iter().next();
     Ok(call.reply(verdict.map(Speech::from)))
 }
 
 async fn check_several(call: Call) -> Result<Reply<Vec<Speech>>, Error> {
+    call.params().only(&[])?;
     let usernames = call.body()?.texts("usernames")?;
     let names = call.batch_up_to(MAX_BATCH, usernames, "usernames size is more than max limit").await?;
     let verdicts = speech::check(&call.state.db, &call.room()?, &names).await?;

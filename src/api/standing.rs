@@ -47,7 +47,7 @@ impl From<Standing> for RoomStanding {
 
 /// By room id, page by page.
 async fn list(call: Call) -> Result<Reply<Vec<RoomStanding>>, Error> {
-    let (params, user) = (call.params(), call.user());
+    let (params, user) = (call.params().only(&["limit", "cursor"])?, call.user());
     let limit = paging::limit(&params, paging::MAX_LIMIT, paging::MAX_LIMIT);
     let scope = format!("standing/{}/{}", call.app.id, user.given()[0]);
     let after = call.state.cursors.read::<String>(&scope, &params)?.unwrap_or_default();

@@ -143,6 +143,7 @@ struct Introspection {
 /// Whether a user token is good: of this app, not expired, not revoked, and of a user who may sign in. As it is now: nothing
 /// that was looked up before is taken for granted.
 async fn introspect(call: Call) -> Result<HttpResponse, Error> {
+    call.params().only(&[])?;
     let body = call.body()?;
     let token = text(&body, "token", "token must be provided")?;
     let mut answer = Introspection::default();
@@ -172,6 +173,7 @@ struct Revoked {
 /// Revokes one token of the app or of a user of it: that `token`, or the one called `jti`. One that was revoked or has ended
 /// stays so.
 async fn revoke(call: Call) -> Result<Reply<Revoked>, Error> {
+    call.params().only(&[])?;
     let body = call.body()?;
     let (jti, exp) = match (body.text("token")?, body.text("jti")?) {
         (Some(token), None) => {

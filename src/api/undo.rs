@@ -28,6 +28,7 @@ struct Answer {
 
 /// Undoes the event `n` of `room`, if what followed does not forbid it.
 async fn undo(call: Call) -> Result<HttpResponse, Error> {
+    call.params().only(&[])?;
     let body = call.body()?;
     let room = body.text("room")?.ok_or_else(|| Error::missing("room"))?.to_owned();
     let n = body.integer("n")?.ok_or_else(|| Error::missing("n"))?;

@@ -141,6 +141,20 @@ impl Kind {
         Self::ALL.iter().filter(is_meant).copied().collect()
     }
 
+    /// All that [`Self::named`] understands: each operation, and behind it the kinds that it has.
+    pub fn names() -> Vec<&'static str> {
+        let mut names: Vec<&'static str> = Vec::new();
+        for kind in Self::ALL {
+            let operation = kind.text().split('/').next().unwrap_or_default();
+            for name in [operation, kind.text()] {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names
+    }
+
     /// Whether the event tells how many members there are after it.
     pub(crate) const fn counts_members(self) -> bool {
         matches!(self, Self::Join | Self::Kick | Self::LeaveBlocked)

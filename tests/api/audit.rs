@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Response};
+use roomward::events::log::Kind;
 use roomward::migrations;
 use serde_json::{Value, json};
 
@@ -358,7 +359,8 @@ async fn what_makes_no_sense_is_refused_in_either_form() {
         ("kind=MUTE,JOIN/INVITE", "kind"),
         ("kind=%00", "kind"),
     ] {
-        let refusal = format!("{wrong} is invalid");
+        let accepted = if wrong == "kind" { Kind::names().join(", ") } else { "Unix milliseconds".into() };
+        let refusal = format!("{wrong} is invalid: {accepted}");
         app.get(&format!("/audit?{query}")).await.fails_parameter(&refusal);
         let request = app.request(Method::GET, &format!("/audit?{query}")).header(ACCEPT, "application/x-ndjson");
         app.send(request).await.fails_parameter(&refusal);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use roomward::events::log::Kind;
 use roomward::migrations;
 use serde_json::{Value, json};
 use sqlx::ConnectOptions as _;
@@ -423,10 +424,11 @@ async fn a_room_is_read_from_any_number_on_and_by_kind() {
     assert_eq!(read("?kind=&since=").await.len(), 5);
     let path = format!("/chatrooms/{room}/events");
     for since in ["x", "-1", "1.5", "9223372036854775808"] {
-        app.get(&format!("{path}?since={since}")).await.fails_parameter("since is invalid");
+        app.get(&format!("{path}?since={since}")).await.fails_parameter("since is invalid: the number of an event");
     }
+    let accepted = format!("kind is invalid: {}", Kind::names().join(", "));
     for kind in ["mute", "MUTE/", "NONE", ",", "MUTE,NONE"] {
-        app.get(&format!("{path}?kind={kind}")).await.fails_parameter("kind is invalid");
+        app.get(&format!("{path}?kind={kind}")).await.fails_parameter(&accepted);
     }
     app.get("/chatrooms/123/events").await.fails_room("123");
     app.get("/events?since=5").await.fails_parameter("cursor is invalid");

@@ -40,6 +40,44 @@ async fn an_unknown_path_is_404_and_a_wrong_method_405() {
     }
 }
 
+/// Calls of the hosted service ignore what they do not know, as it does.
+#[tokio::test]
+async fn calls_that_the_hosted_service_does_not_have_refuse_parameters_that_they_do_not_know() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob"]).await;
+    let rule = "/callbacks/rules/00000000-0000-0000-0000-000000000000";
+    for (method, path) in [
+        ("GET", "/audit"),
+        ("GET", "/events"),
+        ("GET", &format!("/chatrooms/{room}/events")),
+        ("GET", "/users/bob/standing"),
+        ("GET", &format!("/chatrooms/{room}/users/bob/speak")),
+        ("POST", &format!("/chatrooms/{room}/speak")),
+        ("GET", "/moderators"),
+        ("POST", "/moderators"),
+        ("DELETE", "/moderators/bob"),
+        ("POST", "/undo"),
+        ("POST", "/token/introspect"),
+        ("POST", "/token/revoke"),
+        ("GET", "/callbacks/rules"),
+        ("POST", "/callbacks/rules"),
+        ("GET", rule),
+        ("PUT", rule),
+        ("DELETE", rule),
+        ("POST", &format!("{rule}/test")),
+        ("POST", &format!("{rule}/replay")),
+        ("GET", &format!("{rule}/deliveries")),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let answer = app.send(app.request(method.clone(), &format!("{path}?usr=bob")).body("{}")).await;
+        assert!(answer.text.contains("unknown parameter usr"), "{method} {path}: {}", answer.text);
+        answer.fails_parameter("unknown parameter usr");
+    }
+    for path in ["/users", "/chatrooms", &format!("/chatrooms/{room}/users"), &format!("/chatrooms/{room}/mute")] {
+        assert_eq!(app.get(&format!("{path}?usr=bob")).await.status, 200, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_over_one_mebibyte_is_413_and_one_at_the_limit_is_read() {
     let app = TestApp::new().await;

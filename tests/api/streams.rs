@@ -307,8 +307,9 @@ async fn what_is_wrong_with_a_stream_is_told_before_it_begins() {
     let room = app.room_with("ann", &[]).await;
     let ask = |path: &str| app.request(Method::GET, path).header("Accept", "text/event-stream");
     app.send(ask("/chatrooms/123/events")).await.fails_room("123");
-    app.send(ask(&format!("/chatrooms/{room}/events?since=x"))).await.fails_parameter("since is invalid");
-    app.send(ask(&format!("/chatrooms/{room}/events")).header("Last-Event-ID", "x")).await.fails_parameter("since is invalid");
+    let no_number = "since is invalid: the number of an event";
+    app.send(ask(&format!("/chatrooms/{room}/events?since=x"))).await.fails_parameter(no_number);
+    app.send(ask(&format!("/chatrooms/{room}/events")).header("Last-Event-ID", "x")).await.fails_parameter(no_number);
     app.send(ask("/events?since=x")).await.fails_parameter("cursor is invalid");
     app.send(ask("/events").header("Last-Event-ID", "5")).await.fails_parameter("cursor is invalid");
     let without_token = app.client.get(format!("{}/events", app.base())).header("Accept", "text/event-stream");
