@@ -187,6 +187,46 @@ impl<T> CursorPage<T> {
     }
 }
 
+/// What a search sees on its way through an index: a position, and the entry there if it is one that is asked for.
+pub(crate) struct Seen<T, C> {
+    pub cursor: C,
+    pub entry: Option<T>,
+    /// Whether this index was looked at so far and no further.
+    pub ends_window: bool,
+}
+
+/// A page of a search that looks at a window of entries for it.
+#[derive(Debug)]
+pub struct WindowPage<T, C> {
+    /// As many as were wanted, or fewer, or none.
+    pub entries: Vec<T>,
+    /// Behind which there may be more.
+    pub next: Option<C>,
+}
+
+impl<T, C> Default for WindowPage<T, C> {
+    fn default() -> Self {
+        Self { entries: Vec::new(), next: None }
+    }
+}
+
+impl<T, C> WindowPage<T, C> {
+    /// The first `limit` of what was seen, of which one more is there if there are more. Behind the first end of a window
+    /// there may be entries of that index that were not looked at: the page ends there.
+    pub(crate) fn new(mut seen: Vec<Seen<T, C>>, limit: i64) -> Self {
+        let window = seen.iter().position(|seen| seen.ends_window).map_or(usize::MAX, |last| last + 1);
+        let length = usize::try_from(limit).unwrap_or(usize::MAX).min(window);
+        let more = seen.len() > length || seen.len() >= window;
+        seen.truncate(length);
+        let (mut entries, mut next) = (Vec::with_capacity(seen.len()), None);
+        for Seen { cursor, entry, .. } in seen {
+            entries.extend(entry);
+            next = Some(cursor);
+        }
+        Self { entries, next: next.filter(|_| more) }
+    }
+}
+
 /// Whether a user may be called so; names are folded before.
 pub fn is_username(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())
@@ -234,6 +274,24 @@ mod tests {
             list.push(name);
         }
         assert_eq!((list.len(), list.iter().collect::<Vec<_>>()), (4, vec!["ann", "", "é", "bob"]));
+    }
+
+    #[test]
+    fn a_page_ends_with_its_limit_or_with_the_first_window() {
+        let seen = |meant: &[i32], end: i32| -> Vec<Seen<i32, i32>> {
+            let seen = |n| Seen { cursor: n, entry: Some(n).filter(|n| meant.contains(n)), ends_window: n == end };
+            (1..=4).map(seen).collect()
+        };
+        let page = |meant, end, limit| {
+            let page = WindowPage::new(seen(meant, end), limit);
+            (page.entries, page.next)
+        };
+        assert_eq!(page(&[1, 2, 3, 4], 0, 4), (vec![1, 2, 3, 4], None));
+        assert_eq!(page(&[1, 2, 3, 4], 0, 3), (vec![1, 2, 3], Some(3)));
+        assert_eq!(page(&[1, 2, 3, 4], 4, 4), (vec![1, 2, 3, 4], Some(4)));
+        assert_eq!(page(&[1, 3, 4], 2, 4), (vec![1], Some(2)), "what comes behind the window is not told yet");
+        assert_eq!(page(&[1, 3, 4], 2, 1), (vec![1], Some(1)));
+        assert_eq!(WindowPage::<i32, i32>::new(Vec::new(), 1).next, None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The block list of a chatroom: `/chatrooms/{chatroom_id}/blocks/users`, calls 9 to 13.
 
-use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, Responder as _};
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -11,7 +11,7 @@ use super::call::Call;
 use super::change::OneOrAll;
 use super::idempotent_resource;
 use super::paging;
-use super::reply::Reply;
+use super::restrictions::Restriction;
 use crate::config::ListCall;
 use crate::error::Error;
 use crate::names::{CursorPage, Names, PERMANENT_MS, unix_ms};
@@ -32,18 +32,26 @@ pub fn routes(config: &mut ServiceConfig) {
         );
 }
 
-/// E9: the blocked users, in the order in which they were blocked; all of them, or by cursor.
-async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
-    if paging::is_by_cursor(&call.params()) {
+/// E9: the blocked users, in the order in which they were blocked; all of them, or by cursor, then with the details of their
+/// blocks if asked to.
+async fn list(call: Call) -> Result<HttpResponse, Error> {
+    let (http, db, params) = (call.http().clone(), call.state.db.clone(), call.params());
+    if paging::wants_detail(&params) {
         let asked = call.cursor_request("blocks")?;
-        let CursorPage { entries, next } =
-            read::blocks::list_after(&call.state.db, &call.room()?, asked.after, asked.limit).await?;
-        let count = entries.len();
-        return Ok(call.reply(entries).count(count).next(&asked, next));
+        let CursorPage { entries, next } = read::restrictions::blocks_after(&db, &call.room()?, asked.after, asked.limit).await?;
+        let blocks: Vec<Restriction> = entries.into_iter().map(Restriction::from).collect();
+        let count = blocks.len();
+        return Ok(call.reply(blocks).count(count).next(&asked, next).respond_to(&http));
     }
-    let blocks = read::blocks::list(&call.state.db, &call.room()?).await?;
+    if paging::is_by_cursor(&params) {
+        let asked = call.cursor_request("blocks")?;
+        let CursorPage { entries, next } = read::blocks::list_after(&db, &call.room()?, asked.after, asked.limit).await?;
+        let count = entries.len();
+        return Ok(call.reply(entries).count(count).next(&asked, next).respond_to(&http));
+    }
+    let blocks = read::blocks::list(&db, &call.room()?).await?;
     let count = blocks.len();
-    Ok(call.reply(blocks).count(count))
+    Ok(call.reply(blocks).count(count).respond_to(&http))
 }
 
 /// The room's id is called `chatroomid` here.

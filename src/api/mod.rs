@@ -29,6 +29,7 @@ mod members;
 mod moderators;
 mod mutes;
 mod permissions;
+mod restrictions;
 mod speech;
 mod standing;
 mod super_admins;
@@ -205,6 +206,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(standing::routes)
                 .configure(events::routes)
                 .configure(audit::routes)
+                .configure(restrictions::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)
                 .configure(callbacks::routes)

@@ -1,15 +1,15 @@
 //! Mutes in a chatroom: `/chatrooms/{chatroom_id}/mute`, calls 18, 19 and 21, and of the whole room: `/ban`, calls 20
 //! and 22.
 
-use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, Responder as _};
 use serde::Serialize;
 
 use super::body::Body;
 use super::call::Call;
 use super::idempotent_resource;
 use super::paging;
-use super::reply::Reply;
+use super::restrictions::Restriction;
 use crate::config::ListCall;
 use crate::error::Error;
 use crate::names::{CursorPage, PERMANENT_MS, unix_ms};
@@ -42,16 +42,23 @@ impl From<MuteEntry> for Muted {
     }
 }
 
-/// E18: the mutes in force; all of them, or by cursor. No `count` here.
-async fn list(call: Call) -> Result<Reply<Vec<Muted>>, Error> {
-    if paging::is_by_cursor(&call.params()) {
+/// E18: the mutes in force; all of them, or by cursor, then with their details if asked to. No `count` here.
+async fn list(call: Call) -> Result<HttpResponse, Error> {
+    let (http, db, params) = (call.http().clone(), call.state.db.clone(), call.params());
+    if paging::wants_detail(&params) {
         let asked = call.cursor_request("mutes")?;
-        let CursorPage { entries, next } =
-            read::mutes::list_after(&call.state.db, &call.room()?, asked.after, asked.limit).await?;
-        return Ok(call.reply(entries.into_iter().map(Muted::from).collect()).next(&asked, next));
+        let CursorPage { entries, next } = read::restrictions::mutes_after(&db, &call.room()?, asked.after, asked.limit).await?;
+        let mutes: Vec<Restriction> = entries.into_iter().map(Restriction::from).collect();
+        return Ok(call.reply(mutes).next(&asked, next).respond_to(&http));
     }
-    let mutes = read::mutes::list(&call.state.db, &call.room()?).await?;
-    Ok(call.reply(mutes.into_iter().map(Muted::from).collect()))
+    if paging::is_by_cursor(&params) {
+        let asked = call.cursor_request("mutes")?;
+        let CursorPage { entries, next } = read::mutes::list_after(&db, &call.room()?, asked.after, asked.limit).await?;
+        let mutes: Vec<Muted> = entries.into_iter().map(Muted::from).collect();
+        return Ok(call.reply(mutes).next(&asked, next).respond_to(&http));
+    }
+    let mutes: Vec<Muted> = read::mutes::list(&db, &call.room()?).await?.into_iter().map(Muted::from).collect();
+    Ok(call.reply(mutes).respond_to(&http))
 }
 
 #[derive(Serialize)]

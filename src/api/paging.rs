@@ -107,6 +107,11 @@ pub fn is_by_cursor(params: &Params) -> bool {
     params.first("limit").is_some() || params.first("cursor").is_some()
 }
 
+/// Whether the entries are to come by cursor, with all that is known of them.
+pub fn wants_detail(params: &Params) -> bool {
+    params.first("detail") == Some("true")
+}
+
 /// How many entries a page by cursor has: `limit`, but at most `max`. No value is an error: what makes no sense counts
 /// as absent.
 pub fn limit(params: &Params, default: i64, max: i64) -> i64 {

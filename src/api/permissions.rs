@@ -47,6 +47,7 @@ const CALLS: &[(&[Method], &str, Action)] = {
         (READ, "/users/{usernames}/standing", A::ReadStanding),
         (READ, "/chatrooms", A::ReadApp),
         (READ, "/audit", A::ReadAudit),
+        (READ, "/restrictions", A::ReadAudit),
         (READ, "/events", A::ReadApp),
         (READ, "/users", A::ReadApp),
         (READ, "/users/{usernames}", A::ReadApp),

@@ -285,6 +285,13 @@ impl TestApp {
         answer.json()["data"].as_array().expect("a list").iter().map(name).collect()
     }
 
+    /// When the events of a kind happened, in Unix milliseconds, in the order of their numbers.
+    pub async fn moments(&self, kind: &str) -> Vec<i64> {
+        let moments =
+            "select (extract(epoch from happened_at) * 1000)::bigint from events where app = $1 and kind = $2 order by n";
+        sqlx::query_scalar(moments).bind(self.app.id).bind(kind).fetch_all(&self.db).await.expect("events")
+    }
+
     /// Locks a room from a session of its own: no other session changes it until that is over.
     pub async fn lock_room(&self, room: &str) -> Transaction<'static, Postgres> {
         let mut locked = self.db.begin().await.expect("a transaction");

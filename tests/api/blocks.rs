@@ -248,3 +248,27 @@ async fn the_end_of_a_block_is_moved_by_blocking_again_with_one() {
     block(json!({"allow_non_member": "yes"})).await.fails_parameter("allow_non_member is invalid");
     assert_eq!(app.get("/users/bob/standing").await.json()["data"][0]["blocked_until"], 4_638_873_600_000_i64);
 }
+
+#[tokio::test]
+async fn blocks_are_listed_with_their_details_only_where_that_is_asked_for() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob", "cid"]).await;
+    let path = format!("/chatrooms/{room}/blocks/users");
+    let by_eve = app.request(Method::POST, &format!("{path}/bob")).header("X-Operator", "eve").header("X-Audit-Reason", "spam");
+    assert_eq!(app.send(by_eve).await.status, 200);
+    let block = app.request(Method::POST, &format!("{path}/cid")).body(json!({"block_duration": 60_000}).to_string());
+    let until = app.send(block).await.json()["data"]["expire"].as_i64().expect("an end");
+    let moments = app.moments("BLOCK/ADD").await;
+    let (first, second) = (moments[0], moments[1]);
+    let details = app.get(&format!("{path}?limit=10&detail=true")).await;
+    details.is(&format!(
+        r#"{{"action":"get","application":"APP","params":{{"limit":["10"],"detail":["true"]}},"uri":"BASE/chatrooms/{room}/blocks/users","entities":[],"data":[{{"user":"bob","until":4638873600000,"since":{first},"actor":"eve","reason":"spam"}},{{"user":"cid","until":{until},"since":{second},"actor":"@ppAdmin"}}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app","count":2}}"#
+    ));
+    let page = app.get(&format!("{path}?detail=true&limit=1")).await.json();
+    let rest = app.get(&format!("{path}?detail=true&limit=1&cursor={}", page["cursor"].as_str().expect("more"))).await.json();
+    assert_eq!((&rest["data"][0]["user"], rest.get("cursor")), (&json!("cid"), None));
+    for query in ["", "?limit=3", "?detail=false", "?detail=1&limit=3"] {
+        assert_eq!(app.get(&format!("{path}{query}")).await.json()["data"], json!(["bob", "cid"]), "{query}");
+    }
+    app.get("/chatrooms/123/blocks/users?detail=true").await.fails_room("123");
+}

@@ -33,6 +33,7 @@ mod page;
 mod permissions;
 mod protocol;
 mod recovery;
+mod restrictions;
 mod retention;
 mod sdk;
 mod speech;

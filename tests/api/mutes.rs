@@ -374,3 +374,38 @@ async fn a_whole_room_is_muted_for_a_while_and_then_speaks_again_by_itself() {
     assert!(events["data"][0]["after"]["until"].as_i64() == Some(until), "{events}");
     assert_eq!(events["data"][6]["after"], json!({"mute": true}));
 }
+
+#[tokio::test]
+async fn mutes_are_listed_with_their_details_only_where_that_is_asked_for() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob", "cid", "dan"]).await;
+    let path = format!("/chatrooms/{room}/mute");
+    let body = json!({"usernames": ["bob", "cid"], "mute_duration": -1});
+    let by_eve =
+        app.request(Method::POST, &path).header("X-Operator", "eve").header("X-Audit-Reason", "spam").body(body.to_string());
+    assert_eq!(app.send(by_eve).await.status, 200);
+    mute(&app, &room, &["dan"], -1).await;
+    let moments = app.moments("MUTE/ADD").await;
+    let (first, second) = (moments[0], moments[1]);
+    let dan = format!(r#"{{"user":"dan","until":4638873600000,"since":{second},"actor":"@ppAdmin"}}"#);
+    let of_eve =
+        |user: &str| format!(r#"{{"user":"{user}","until":4638873600000,"since":{first},"actor":"eve","reason":"spam"}}"#);
+    app.get(&format!("{path}?detail=true")).await.is(&format!(
+        r#"{{"action":"get","application":"APP","params":{{"detail":["true"]}},"uri":"BASE/chatrooms/{room}/mute","entities":[],"data":[{},{},{dan}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#,
+        of_eve("bob"),
+        of_eve("cid")
+    ));
+    let page = app.get(&format!("{path}?detail=true&limit=2")).await.json();
+    assert_eq!(page["data"].as_array().map(Vec::len), Some(2));
+    let cursor = page["cursor"].as_str().expect("more");
+    app.get(&format!("{path}?limit=2&detail=true&cursor={cursor}")).await.is(&format!(
+        r#"{{"action":"get","application":"APP","params":{{"limit":["2"],"detail":["true"],"cursor":["{cursor}"]}},"uri":"BASE/chatrooms/{room}/mute","entities":[],"data":[{dan}],"timestamp":T,"duration":T,"organization":"ORG","applicationName":"app"}}"#
+    ));
+    // The hosted service has no such parameter: what it would ignore is ignored.
+    let plain =
+        json!([{"expire": PERMANENT, "user": "bob"}, {"expire": PERMANENT, "user": "cid"}, {"expire": PERMANENT, "user": "dan"}]);
+    for query in ["", "?limit=3", "?detail=false", "?detail=1&limit=3", "?detail="] {
+        assert_eq!(app.get(&format!("{path}{query}")).await.json()["data"], plain, "{query}");
+    }
+    app.get("/chatrooms/123/mute?detail=true").await.fails_room("123");
+}

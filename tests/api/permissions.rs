@@ -50,7 +50,7 @@ fn cases() -> Vec<Case> {
     }
     may("mawVMvn", "GET", "/chatrooms/ROOM/announcement/", none.clone());
     may("mawVMvn", "POST", "/metadata/chatroom/ROOM", json!({"keys": []}));
-    for path in ["mute", "blocks/users", "white/users", "events"] {
+    for path in ["mute", "mute?detail=true", "blocks/users", "blocks/users?detail=true", "white/users", "events"] {
         may("awVMvn", "GET", &*format!("/chatrooms/ROOM/{path}").leak(), none.clone());
     }
     may("mawVMvn", "GET", "/chatrooms/ROOM/users/SELF/speak", none.clone());
@@ -94,7 +94,10 @@ fn cases() -> Vec<Case> {
     // The app.
     may("omawsVMvnx", "GET", "/users/SELF/standing", none.clone());
     may("VM", "GET", "/users/plain/standing", none.clone());
-    for path in ["/chatrooms", "/audit", "/events", "/users", "/users?limit=1", "/users/plain", "/users/plain/joined_chatrooms"] {
+    for path in ["/chatrooms", "/audit", "/restrictions", "/events", "/users", "/users/plain", "/users/plain/joined_chatrooms"] {
+        may("VM", "GET", path, none.clone());
+    }
+    for path in ["/users?limit=1", "/users?q=plain", "/chatrooms?q=r", "/restrictions?user=plain", "/restrictions?room="] {
         may("VM", "GET", path, none.clone());
     }
     may("VM", "GET", "/mutes", none.clone());
@@ -104,9 +107,10 @@ fn cases() -> Vec<Case> {
         may("M", "POST", "/mutes", json!({"username": target, "chatroom": 0}));
     }
     may("VMvn", "GET", "/audit?room=ROOM", none.clone());
+    may("VMvn", "GET", "/restrictions?room=ROOM", none.clone());
     // A room that is named where it says nothing opens nothing.
     may("VM", "GET", "/chatrooms?room=ROOM", none.clone());
-    may("VM", "GET", "/events?room=ROOM", none.clone());
+    may("VM", "GET", "/users?room=ROOM", none.clone());
 
     // What is the app's own.
     for (method, path, body) in [

@@ -50,6 +50,7 @@ async fn calls_that_the_hosted_service_does_not_have_refuse_parameters_that_they
         ("GET", "/audit"),
         ("GET", "/events"),
         ("GET", &format!("/chatrooms/{room}/events")),
+        ("GET", "/restrictions"),
         ("GET", "/users/bob/standing"),
         ("GET", &format!("/chatrooms/{room}/users/bob/speak")),
         ("POST", &format!("/chatrooms/{room}/speak")),

@@ -8,6 +8,7 @@ pub mod details;
 pub mod due;
 pub mod members;
 pub mod mutes;
+pub mod restrictions;
 pub mod roles;
 pub mod speech;
 pub mod standing;
