@@ -1,4 +1,5 @@
--- What is in force in an app is listed by room, user and actor, the newest first.
+-- What is in force in an app is listed by room, user and actor, the newest first; rooms and users are searched by the
+-- beginning of their names.
 --
 -- The columns are there at once. The indexes take about a second for each million rows, and changes and reads of mutes and
 -- blocks wait for them. To spare them that on a large database, run these statements before, one by one, each
@@ -6,7 +7,7 @@
 
 -- No change of a room or of a global mute is under way from here on, so that the locks below wait for reads alone.
 lock table room_counters in exclusive mode;
-lock table global_mutes in share mode;
+lock table chatrooms, users, global_mutes in share mode;
 
 -- Who has set a mute or a block as it is now, and when. Rows from before do not know: a change without a name is
 -- '@ppAdmin', and a beginning that is not known is the epoch, so that those rows come last. (Some of it could be found in
@@ -27,3 +28,8 @@ create index if not exists mutes_by_actor on mutes (app, actor, since, chatroom,
 create index if not exists global_mutes_by_since on global_mutes (app, since, username) where chatroom_ends_at is not null;
 create index if not exists global_mutes_by_actor on global_mutes (app, actor, since, username)
     where chatroom_ends_at is not null and actor <> '@ppAdmin';
+
+-- Names as searches read them: ASCII letters in lower case, compared byte by byte.
+create index if not exists chatrooms_by_name on chatrooms (app, lower(name collate "C"), id) where deleted_at is null;
+create index if not exists users_by_nickname on users (app, lower(nickname collate "C"), username)
+    where nickname is not null and deleted_at is null;

@@ -27,3 +27,4 @@ pub mod figures;
 pub mod idempotency;
 pub mod migrations;
 pub mod names;
+pub mod search;

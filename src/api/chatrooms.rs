@@ -17,9 +17,10 @@ use crate::error::Error;
 use crate::names::{Names, RoomKey, unix_ms};
 use crate::rooms::details::{Delete, Update};
 use crate::rooms::read;
-use crate::rooms::read::details::Detail;
+use crate::rooms::read::details::{Detail, Summary};
 use crate::rooms::room_deletion;
 use crate::rooms::store::create::{self, AppKey, NewRoom, Quota};
+use crate::search::Prefix;
 
 /// The longest name, description and custom text of a room, in characters.
 const MAX_NAME: usize = 128;
@@ -110,11 +111,17 @@ struct RoomSummary {
 /// Rooms on a page where no limit is named.
 const DEFAULT_LIMIT: i64 = 10;
 
-/// The rooms of the app, the newest first: by cursor, or by page number where one is named.
+/// The rooms of the app, the newest first: by cursor, or by page number where one is named. With `q`, those whose id or name
+/// begins so.
 async fn list(call: Call) -> Result<Reply<Vec<RoomSummary>>, Error> {
     let params = call.params();
     let (db, app) = (&call.state.db, call.app.id);
-    let (rooms, cursor) = if params.first("pagenum").is_some() || params.first("pagesize").is_some() {
+    let (rooms, cursor) = if let Some(text) = paging::searched(&params) {
+        if let Some(number) = ["pagenum", "pagesize"].into_iter().find(|key| params.first(key).is_some()) {
+            return Err(Error::InvalidParameter(format!("{number} is invalid: a search goes by limit and cursor")));
+        }
+        search(&call, text).await?
+    } else if params.first("pagenum").is_some() || params.first("pagesize").is_some() {
         let page = Page::of(&params);
         (read::details::list_by_number(db, app, page.skip, page.size).await?, None)
     } else {
@@ -131,6 +138,18 @@ async fn list(call: Call) -> Result<Reply<Vec<RoomSummary>>, Error> {
         .collect();
     let count = rooms.len();
     Ok(call.reply(rooms).count(count).cursor(cursor))
+}
+
+/// The rooms whose id begins so, by id, and then those whose name does, by name. A page may be short, or empty, and have a
+/// cursor all the same.
+async fn search(call: &Call, text: &str) -> Result<(Vec<Summary>, Option<String>), Error> {
+    let (params, app) = (call.params(), call.app.id);
+    let scope = format!("chatrooms/{app}/{}", text.to_ascii_lowercase());
+    let after = call.state.cursors.read(&scope, &params)?;
+    let Some(prefix) = Prefix::new(text) else { return Ok((Vec::new(), None)) };
+    let limit = paging::limit(&params, DEFAULT_LIMIT, paging::MAX_LIMIT);
+    let page = read::search::rooms(&call.state.db, app, &prefix, after, limit).await?;
+    Ok((page.entries, page.next.map(|next| call.state.cursors.write(&scope, &next))))
 }
 
 /// A position in the list of rooms, as a cursor holds it: the moment at which a room was made, and its id.

@@ -41,6 +41,14 @@ impl Params {
         }
     }
 
+    /// The same parameters if `key` is none of them.
+    pub fn without(self, key: &str) -> Result<Self, Error> {
+        match self.first(key) {
+            Some(_) => Err(Error::InvalidParameter(format!("unknown parameter {key}"))),
+            None => Ok(self),
+        }
+    }
+
     /// Whether there was no query string.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -125,6 +133,11 @@ pub fn cut<T>(entries: &mut Vec<T>, limit: i64) -> Option<&T> {
     let more = entries.len() > limit;
     entries.truncate(limit);
     entries.last().filter(|_| more)
+}
+
+/// What a search is for: `q`, the beginning of names. What is empty counts as absent.
+pub fn searched(params: &Params) -> Option<&str> {
+    params.first("q").filter(|text| !text.is_empty())
 }
 
 /// Digits of any length; more than 64 bits hold is as good as endless.

@@ -19,6 +19,7 @@ use crate::accounts::users::{self, Registration, User};
 use crate::error::Error;
 use crate::names::{MAX_NAME_BYTES, Names, is_username, unix_ms};
 use crate::rooms::user_deletion;
+use crate::search::Prefix;
 
 /// The most users in one registration.
 const MAX_BATCH: usize = 60;
@@ -211,14 +212,19 @@ async fn delete(call: Call) -> Result<UserReply<Entity>, Error> {
 const DEFAULT_LIMIT: i64 = 10;
 const MAX_LIMIT: i64 = 100;
 
-/// U4: the users, the earliest first.
+/// U4: the users, the earliest first. With `q`, those whose name or nickname begins so.
 async fn list(call: Call) -> Result<UserReply<Entity>, Error> {
-    let (users, cursor) = page(&call).await?;
+    let (users, cursor) = match paging::searched(&call.params()) {
+        Some(text) => search(&call, text).await?,
+        None => page(&call).await?,
+    };
     Ok(call.user_reply(entities(users)).read().cursor(cursor))
 }
 
 /// U6: deletes the users that U4 would list, and answers with them.
 async fn delete_several(call: Call) -> Result<UserReply<Entity>, Error> {
+    // A search finds other users than those who would go.
+    call.params().without("q")?;
     let (users, cursor) = page(&call).await?;
     let names = Names::new(users.into_iter().map(|user| user.username));
     let deleted = user_deletion::delete(&call.state.writer, call.app.id, &call.actor()?, &names).await?;
@@ -233,6 +239,18 @@ async fn page(call: &Call) -> Result<(Vec<User>, Option<String>), Error> {
     let mut users = user_list::list(&call.state.db, call.app.id, after, limit + 1).await?;
     let cursor = paging::cut(&mut users, limit).map(|last| call.state.cursors.write(&scope, &last.seq));
     Ok((users.into_iter().map(|listed| listed.user).collect(), cursor))
+}
+
+/// The users whose name begins so, by name, and then those whose nickname does, by nickname. A page may be short, or empty,
+/// and have a cursor all the same.
+async fn search(call: &Call, text: &str) -> Result<(Vec<User>, Option<String>), Error> {
+    let (params, app) = (call.params(), call.app.id);
+    let scope = format!("users/{app}/{}", text.to_ascii_lowercase());
+    let after = call.state.cursors.read(&scope, &params)?;
+    let Some(prefix) = Prefix::new(text) else { return Ok((Vec::new(), None)) };
+    let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
+    let page = users::search(&call.state.db, app, &prefix, after, limit).await?;
+    Ok((page.entries, page.next.map(|next| call.state.cursors.write(&scope, &next))))
 }
 
 /// The answer of calls that only say what was done.

@@ -33,6 +33,7 @@ fn assert_none(module: &str, words: &[&str]) {
 const ARROWS: &[(&str, &[&str])] = &[
     ("error.rs", &[]),
     ("names.rs", &["error"]),
+    ("search.rs", &[]),
     ("config.rs", &[]),
     ("auth.rs", &["config", "error"]),
     ("figures.rs", &[]),
@@ -40,8 +41,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("db.rs", &["error", "figures", "names"]),
     ("idempotency.rs", &["config", "db", "error", "names"]),
     ("events", &["background", "config", "db", "error", "figures", "names"]),
-    ("accounts", &["auth", "config", "db", "error", "events", "names"]),
-    ("rooms", &["accounts", "config", "db", "error", "events", "idempotency", "names"]),
+    ("accounts", &["auth", "config", "db", "error", "events", "names", "search"]),
+    ("rooms", &["accounts", "config", "db", "error", "events", "idempotency", "names", "search"]),
     ("callbacks", &["auth", "background", "config", "db", "error", "events", "figures", "names"]),
     (
         "tasks",
@@ -61,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "idempotency",
             "names",
             "rooms",
+            "search",
             "telemetry",
         ],
     ),

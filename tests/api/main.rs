@@ -36,6 +36,7 @@ mod recovery;
 mod restrictions;
 mod retention;
 mod sdk;
+mod search;
 mod speech;
 mod standing;
 mod storms;

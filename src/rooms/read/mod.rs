@@ -10,6 +10,7 @@ pub mod members;
 pub mod mutes;
 pub mod restrictions;
 pub mod roles;
+pub mod search;
 pub mod speech;
 pub mod standing;
 pub mod whitelist;
