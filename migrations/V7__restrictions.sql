@@ -1,13 +1,9 @@
 -- What is in force in an app is listed by room, user and actor, the newest first; rooms and users are searched by the
 -- beginning of their names.
 --
--- The columns are there at once. The indexes take about a second for each million rows, and changes and reads of mutes and
--- blocks wait for them. To spare them that on a large database, run these statements before, one by one, each
--- `create index` with `concurrently`: what is there already is not made again.
-
--- No change of a room or of a global mute is under way from here on, so that the locks below wait for reads alone.
-lock table room_counters in exclusive mode;
-lock table chatrooms, users, global_mutes in share mode;
+-- Online: `roomward migrate` runs each statement by itself and builds the indexes concurrently, so that nothing waits for more
+-- than a moment on tables of any size. In one transaction (refinery's own command line) they hold their tables for about a
+-- second for each million rows.
 
 -- Who has set a mute or a block as it is now, and when. Rows from before do not know: a change without a name is
 -- '@ppAdmin', and a beginning that is not known is the epoch, so that those rows come last. (Some of it could be found in
