@@ -75,7 +75,7 @@ impl Lane {
                 return Ok(self.lend(kept, permit));
             }
         }
-        let (connection, now) = (self.pool.acquire().await?, Instant::now());
+        let (connection, now) = (self.connect().await?, Instant::now());
         Ok(self.lend(Kept { connection, taken_at: now, used_at: now }, permit))
     }
 
@@ -85,6 +85,13 @@ impl Lane {
         let mut free = self.kept.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = free.pop_if(|kept| kept.is_trusted())?;
         Some(self.lend(kept, permit))
+    }
+
+    /// One of the pool, a new one if need be. That is made to its end if its caller waits no longer, and is in the pool for the
+    /// next one: where it takes longer than callers wait, none would ever come about.
+    async fn connect(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        let pool = self.pool.clone();
+        tokio::spawn(async move { pool.acquire().await }).await.unwrap_or(Err(sqlx::Error::WorkerCrashed))
     }
 
     fn lend(self: &Arc<Self>, kept: Kept, permit: OwnedSemaphorePermit) -> Lease {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use roomward::db::{Db, Lane};
 use roomward::migrations;
 use roomward::names::NameList;
 use serde_json::json;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::task::JoinSet;
 
 use crate::app::{Instance, TestApp, eventually, numbered, settings, shared_database, writer};
@@ -198,6 +199,26 @@ async fn a_statement_that_was_given_up_or_has_failed_spoils_no_connection() {
     assert_ne!(second, first);
     sqlx::query("select pg_terminate_backend(pg_backend_pid())").execute(db.pool()).await.expect_err("ended");
     assert_ne!(backend().await, second);
+}
+
+#[tokio::test]
+async fn a_connection_comes_about_even_if_it_takes_longer_than_calls_wait_for_it() {
+    let pool = |name: &'static str, patience: Duration| {
+        let options = PgConnectOptions::from_str(shared_database()).expect("a URL").application_name(name);
+        let slowly = PgPoolOptions::new().max_connections(1).after_connect(move |_, _| {
+            Box::pin(async move {
+                tokio::time::sleep(patience).await;
+                Ok(())
+            })
+        });
+        Lane::new(slowly.connect_lazy_with(options))
+    };
+    let db = Db::of(pool("common", Duration::ZERO)).with_own(pool("own", Duration::from_millis(500)));
+    let lane = async || -> String {
+        sqlx::query_scalar("select current_setting('application_name')").fetch_one(db.pool()).await.expect("a row")
+    };
+    assert_eq!(lane().await, "common");
+    eventually("a connection of its own", || async { lane().await == "own" }).await;
 }
 
 #[tokio::test]
