@@ -1,12 +1,15 @@
 //! Settings: `config/default.toml` (embedded), then a file named by `ROOMWARD_CONFIG`, then `ROOMWARD__SECTION__KEY`.
 //!
 //! What a setting means is said once, in `config/default.toml`. Secrets are [`SecretString`]s, so that printing the
-//! settings cannot leak them.
+//! settings cannot leak them; each may lie in a file instead.
 
 #![expect(missing_docs, reason = "config/default.toml says what each setting means")]
 
 mod compat;
+mod database_url;
+mod secret_file;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -57,6 +60,7 @@ pub struct Server {
 #[serde(deny_unknown_fields)]
 pub struct Database {
     pub url: SecretString,
+    pub url_file: PathBuf,
     pub max_connections: u32,
     pub acquire_timeout_ms: u64,
     pub statement_timeout_ms: u64,
@@ -67,7 +71,9 @@ pub struct Database {
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     pub secret: SecretString,
+    pub secret_file: PathBuf,
     pub previous_secrets: SecretString,
+    pub previous_secrets_file: PathBuf,
     pub token_ttl_seconds: u32,
 }
 
@@ -241,17 +247,25 @@ impl Settings {
     pub fn load() -> Result<Self, Unusable> {
         let mut sources = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
         if let Some(file) = std::env::var_os("ROOMWARD_CONFIG") {
-            sources = sources.add_source(config::File::from(std::path::PathBuf::from(file)));
+            sources = sources.add_source(config::File::from(PathBuf::from(file)));
         }
         // No `try_parsing`: it would turn a secret such as 007e2 into the number 700.
         let environment = config::Environment::with_prefix("ROOMWARD").prefix_separator("__").separator("__");
-        let settings: Self = sources
+        let mut settings: Self = sources
             .add_source(environment)
             .build()
             .and_then(config::Config::try_deserialize)
             .map_err(|error| Unusable(without_values(error)))?;
+        settings.read_secret_files()?;
         settings.check()?;
         Ok(settings)
+    }
+
+    fn read_secret_files(&mut self) -> Result<(), Unusable> {
+        let (database, auth) = (&mut self.database, &mut self.auth);
+        secret_file::read("database.url", &mut database.url, &database.url_file)?;
+        secret_file::read("auth.secret", &mut auth.secret, &auth.secret_file)?;
+        secret_file::read("auth.previous_secrets", &mut auth.previous_secrets, &auth.previous_secrets_file)
     }
 
     fn check(&self) -> Result<(), Unusable> {
@@ -317,21 +331,23 @@ impl Settings {
         }
     }
 
-    /// The database's URL; there is no default for it.
+    /// The database's URL; there is no default for it. sqlx can read it, and uses all that is in it.
     pub fn database_url(&self) -> Result<&str, Unusable> {
-        match self.database.url.expose_secret() {
-            "" => {
-                Err(Unusable("database.url is not set (ROOMWARD__DATABASE__URL=postgres://user:password@host/database)".into()))
-            }
-            url => Ok(url),
+        let url = self.database.url.expose_secret();
+        if url.is_empty() {
+            let example = "ROOMWARD__DATABASE__URL=postgres://user:password@host/database";
+            return Err(Unusable(format!("database.url is not set, nor is database.url_file ({example})")));
         }
+        database_url::check(url)?;
+        Ok(url)
     }
 
     /// The secrets that verify tokens, the signing one first.
     pub fn token_secrets(&self) -> Result<Vec<&str>, Unusable> {
         let signing = self.auth.secret.expose_secret();
         if signing.is_empty() {
-            return Err(Unusable("auth.secret is not set (ROOMWARD__AUTH__SECRET; `openssl rand -base64 48` makes one)".into()));
+            let example = "ROOMWARD__AUTH__SECRET; `openssl rand -base64 48` makes one";
+            return Err(Unusable(format!("auth.secret is not set, nor is auth.secret_file ({example})")));
         }
         let previous = self.auth.previous_secrets.expose_secret().split(',').map(str::trim).filter(|old| !old.is_empty());
         let secrets: Vec<&str> = std::iter::once(signing).chain(previous).collect();

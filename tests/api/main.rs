@@ -37,6 +37,7 @@ mod restrictions;
 mod retention;
 mod sdk;
 mod search;
+mod secrets;
 mod speech;
 mod standing;
 mod storms;
