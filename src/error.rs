@@ -250,17 +250,18 @@ impl fmt::Display for Causes<'_> {
     }
 }
 
-/// A database that is down, starting, stopping or overloaded is [`Error::Unavailable`]: clients do well to try again.
-/// Anything else that it says is a mistake of ours.
+/// A database that is down, starting, stopping or overloaded, or does not let us in, is [`Error::Unavailable`]: clients do
+/// well to try again. Anything else that it says is a mistake of ours.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as E;
         let unavailable = match &error {
             E::Io(_) | E::Tls(_) | E::Protocol(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => true,
-            // Classes: 08 connection, 53 resources, 40 to be repeated; 57P01-03 shutdown, crash, starting up; 57014 and
-            // 55P03 our statement and lock time-outs; 25P03 idle in transaction.
+            // Classes: 08 connection, 28 not let in (our password is being changed), 53 resources, 40 to be repeated;
+            // 57P01-03 shutdown, crash, starting up; 57014 and 55P03 our statement and lock time-outs; 25P03 idle in
+            // transaction.
             E::Database(cause) => cause.code().is_some_and(|code| {
-                matches!(&code[..2.min(code.len())], "08" | "53" | "40")
+                matches!(&code[..2.min(code.len())], "08" | "28" | "53" | "40")
                     || matches!(&*code, "57P01" | "57P02" | "57P03" | "57014" | "55P03" | "25P03")
             }),
             _ => false,

@@ -13,9 +13,15 @@ use crate::figures;
 /// The bounds of the histograms, in seconds. The last ones are where calls and callbacks are given up.
 const BUCKETS: [f64; 16] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0];
 
+/// What the log never tells, whatever its filter: sqlx shows the line of `~/.pgpass` that it cannot read, password and all.
+const SILENCED: [&str; 1] = ["sqlx_postgres::options::pgpass=off"];
+
 /// Log lines go to standard error from here on. Fails on a filter that cannot be read.
 pub fn log(settings: &Log) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let filter = EnvFilter::try_new(&settings.filter).map_err(|error| format!("settings: log.filter: {error}"))?;
+    let mut filter = EnvFilter::try_new(&settings.filter).map_err(|error| format!("settings: log.filter: {error}"))?;
+    for silenced in SILENCED {
+        filter = filter.add_directive(silenced.parse()?);
+    }
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     match settings.format {

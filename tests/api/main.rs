@@ -23,6 +23,7 @@ mod global_mutes;
 mod idempotency;
 mod layers;
 mod limits;
+mod logs;
 mod members;
 mod migrations;
 mod model;
