@@ -1,7 +1,5 @@
 //! A database that dies and comes back.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,39 +13,11 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::task::JoinSet;
 
 use crate::app::{Instance, TestApp, eventually, numbered, settings, shared_database, writer};
-
-/// A PostgreSQL of its own, which a test may kill.
-struct Cluster(PathBuf);
-
-impl Cluster {
-    fn start() -> Self {
-        // A fixed folder: the next run removes what an interrupted one has left there.
-        let cluster = Self(Path::new(env!("CARGO_MANIFEST_DIR")).join(".local/recovery-pg"));
-        cluster.script("remove");
-        cluster.script("start");
-        cluster
-    }
-
-    fn script(&self, command: &str) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres");
-        let status = Command::new(script).arg(command).arg(&self.0).status().expect("the script");
-        assert!(status.success(), "scripts/postgres {command}");
-    }
-
-    fn url(&self) -> String {
-        std::fs::read_to_string(self.0.join("url")).expect("a URL").trim().to_owned()
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.script("remove");
-    }
-}
+use crate::cluster::Cluster;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_database_is_answered_with_503_and_served_again_when_it_is_back() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::start("recovery-pg");
     let url = cluster.url();
     migrations::run(&url).await.expect("migrated");
     let mut impatient = settings(&url);
@@ -86,13 +56,13 @@ async fn a_killed_database_is_answered_with_503_and_served_again_when_it_is_back
         });
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    cluster.script("kill");
+    cluster.run("kill", &[]);
     eventually("calls fail", || async { unavailable.load(Ordering::Relaxed) > 0 }).await;
     let ask =
         async |path: &str| reqwest::get(format!("http://{}{path}", instance.address)).await.expect("an answer").status().as_u16();
     assert_eq!((ask("/healthz").await, ask("/readyz").await), (200, 503));
 
-    cluster.script("start");
+    cluster.run("start", &[]);
     eventually("the service is ready again", || async { ask("/readyz").await == 200 }).await;
     eventually("a call succeeds", || async {
         app.post_json(&format!("/chatrooms/{room}/users"), json!({"usernames": ["ann"]})).await.status == 200
