@@ -242,6 +242,21 @@ fn parse<T: std::str::FromStr>(text: &str) -> Result<Option<T>, T::Err> {
 #[error("settings: {0}")]
 pub struct Unusable(String);
 
+/// A setting with one underscore where there are to be two would be ignored, and nothing would tell.
+fn refuse_misspelt_names() -> Result<(), Unusable> {
+    type Sections = std::collections::BTreeMap<String, std::collections::BTreeMap<String, config::Value>>;
+    let defaults = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml)).build();
+    let sections = defaults.and_then(config::Config::try_deserialize::<Sections>).unwrap_or_default();
+    let given: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    for (section, name) in sections.iter().flat_map(|(section, names)| names.keys().map(move |name| (section, name))) {
+        let wrong = format!("ROOMWARD_{section}_{name}").to_uppercase();
+        if given.contains(&wrong) {
+            return Err(Unusable(format!("{wrong} is not read: {} is", format!("ROOMWARD__{section}__{name}").to_uppercase())));
+        }
+    }
+    Ok(())
+}
+
 impl Settings {
     /// Reads the settings of this process and checks each by itself.
     pub fn load() -> Result<Self, Unusable> {
@@ -256,6 +271,7 @@ impl Settings {
             .build()
             .and_then(config::Config::try_deserialize)
             .map_err(|error| Unusable(without_values(error)))?;
+        refuse_misspelt_names()?;
         settings.read_secret_files()?;
         settings.check()?;
         Ok(settings)

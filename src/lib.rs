@@ -11,6 +11,7 @@ pub mod telemetry;
 
 pub mod api;
 pub mod server;
+pub mod status;
 pub mod tasks;
 
 pub mod rooms;
@@ -22,6 +23,7 @@ pub mod events;
 pub mod auth;
 pub mod background;
 pub mod db;
+pub mod doctor;
 pub mod error;
 pub mod figures;
 pub mod idempotency;

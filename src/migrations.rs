@@ -127,6 +127,26 @@ pub fn ours() -> Vec<Migration> {
     migrations
 }
 
+/// The names of the indexes that they make and do not drop again.
+pub fn indexes() -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for migration in ours() {
+        for line in migration.sql().unwrap_or_default().lines() {
+            let mut words = line
+                .trim()
+                .trim_end_matches(';')
+                .split_whitespace()
+                .filter(|word| !["unique", "concurrently", "if", "not", "exists"].contains(word));
+            match (words.next(), words.next(), words.next()) {
+                (Some("create"), Some("index"), Some(name)) => names.push(name.to_owned()),
+                (Some("drop"), Some("index"), Some(name)) => names.retain(|made| made != name),
+                _ => {}
+            }
+        }
+    }
+    names
+}
+
 async fn applied(connection: &mut PgConnection) -> Result<Vec<Migration>, sqlx::Error> {
     let table =
         sqlx::query_scalar!("select to_regclass('refinery_schema_history') is not null").fetch_one(&mut *connection).await?;

@@ -219,7 +219,8 @@ fn serve_metrics(listener: TcpListener) -> std::io::Result<Server> {
     Ok(server.listen(listener)?.run())
 }
 
-fn connect_options(settings: &config::Database, url: &str) -> Result<PgConnectOptions, Failure> {
+/// How the database is reached, by the settings and the URL. Fails on a URL that is none of PostgreSQL's.
+pub fn connect_options(settings: &config::Database, url: &str) -> Result<PgConnectOptions, Failure> {
     // The parser's own message may carry the URL, and the URL a password.
     let options: PgConnectOptions = url.parse().map_err(|_| "settings: database.url is not a PostgreSQL URL")?;
     Ok(options.application_name("roomward").options([

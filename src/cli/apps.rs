@@ -9,9 +9,11 @@ use roomward::auth;
 use roomward::config::Settings;
 use roomward::db::Db;
 use roomward::names::Names;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Failure, connect};
+use super::Failure;
+use super::database::connect;
 
 /// Client secrets shorter than this are for development only.
 const MIN_CLIENT_SECRET: usize = 16;
@@ -33,7 +35,11 @@ pub enum AppCommand {
         if_not_exists: bool,
     },
     /// List all apps.
-    List,
+    List {
+        /// Say it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Set what an app has differently from the service, as KEY=VALUE; KEY= takes it away again.
     Set {
         /// The app, as ORG/APP.
@@ -67,7 +73,13 @@ pub async fn run(settings: &Settings, command: AppCommand) -> Result<ExitCode, F
         AppCommand::Create { app, client_id, client_secret, if_not_exists } => {
             create_app(settings, &db, &app, client_id, client_secret, if_not_exists).await?;
         }
-        AppCommand::List => {
+        AppCommand::List { json: true } => {
+            let list = apps::list(&db).await?.into_iter().map(|(app, client_id)| {
+                json!({"org": app.org, "name": app.name, "application": app.uuid, "client_id": client_id, "settings": app.overrides.0})
+            });
+            println!("{}", list.collect::<Value>());
+        }
+        AppCommand::List { json: false } => {
             for (app, client_id) in apps::list(&db).await? {
                 let overrides = serde_json::to_string(&app.overrides.0)?;
                 println!("{}/{}  application {}  client_id {client_id}  settings {overrides}", app.org, app.name, app.uuid);

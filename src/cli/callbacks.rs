@@ -11,10 +11,12 @@ use roomward::callbacks::sender::Sender;
 use roomward::config::Settings;
 use roomward::db::Db;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::Failure;
 use super::apps::find;
-use super::{Failure, connect};
+use super::database::connect;
 
 #[derive(Subcommand)]
 pub enum CallbackCommand {
@@ -38,6 +40,9 @@ pub enum CallbackCommand {
     List {
         /// The app, as ORG/APP.
         app: String,
+        /// Say it as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Send a test at once; exit with 1 unless it is answered with 200.
     Test(RuleName),
@@ -93,7 +98,15 @@ pub async fn run(settings: &Settings, command: CallbackCommand) -> Result<ExitCo
                 println!("secret {}", secret.expose_secret());
             }
         }
-        CallbackCommand::List { app } => {
+        CallbackCommand::List { app, json: true } => {
+            let list = rules::list(&db, find(&db, &app).await?.id).await?.into_iter().map(|rule| {
+                let failing_since = rule.failing_since.map(|moment| moment.to_string());
+                json!({"id": rule.id, "url": rule.url, "kinds": rule.kinds, "paused": rule.paused,
+                       "failing_since": failing_since, "lag_ms": rule.lag_ms})
+            });
+            println!("{}", list.collect::<Value>());
+        }
+        CallbackCommand::List { app, json: false } => {
             for rule in rules::list(&db, find(&db, &app).await?.id).await? {
                 let state = match (rule.paused, rule.failing_since) {
                     (true, _) => "paused".into(),

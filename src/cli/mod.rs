@@ -2,6 +2,8 @@
 
 mod apps;
 mod callbacks;
+mod database;
+mod inspect;
 mod migrations;
 mod moderators;
 mod serve;
@@ -9,11 +11,11 @@ mod tokens;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use roomward::config::Settings;
-use roomward::db::Db;
+use roomward::error::Causes;
 use roomward::telemetry;
-use sqlx::postgres::PgPoolOptions;
 
 use self::apps::AppCommand;
 use self::callbacks::CallbackCommand;
@@ -22,9 +24,22 @@ use self::moderators::ModeratorCommand;
 /// What an operator reads after `roomward: `, when a command ends with 1.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// What every command reads, and how it ends.
+const ENVIRONMENT: &str = "\
+Environment:
+  ROOMWARD__DATABASE__URL   postgres://user:password@host:port/database
+  ROOMWARD__AUTH__SECRET    32 bytes or more; signs tokens
+  ROOMWARD__SECTION__NAME   any other setting; config/default.toml explains them all
+  ROOMWARD_CONFIG           a file of settings, which the environment overrides
+
+Exit codes:
+  0  done
+  1  not done, or something is wrong; standard error says what, and what helps
+  2  the command line cannot be read";
+
 /// Who is in a chatroom, and who may speak there.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = ENVIRONMENT)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -39,6 +54,9 @@ enum Command {
         /// Only say which migrations are applied; exit with 1 if one is missing.
         #[arg(long)]
         status: bool,
+        /// Say it as JSON.
+        #[arg(long, requires = "status")]
+        json: bool,
     },
     /// Apps, the tenants of this service.
     #[command(subcommand)]
@@ -60,6 +78,24 @@ enum Command {
         #[arg(long)]
         ttl: Option<u32>,
     },
+    /// How the service fares: version, migrations, connections, lags, callback rules.
+    Status {
+        /// Say it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look for what may be wrong: settings, the database and its settings, clocks, indexes, dead rows, long transactions.
+    /// Exits with 1 if something loses data or does not work.
+    Doctor {
+        /// Say it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what a shell needs to complete commands; for example `roomward completions bash > /etc/bash_completion.d/roomward`.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// Ask the service on this machine whether it is ready; exit with 1 if not. For a container's health check.
     Health,
 }
@@ -74,27 +110,29 @@ pub fn main() -> ExitCode {
         outcome
     });
     outcome.unwrap_or_else(|error| {
-        eprintln!("roomward: {error}");
+        eprintln!("roomward: {}", Causes(&*error));
         ExitCode::FAILURE
     })
 }
 
 async fn run(command: Command) -> Result<ExitCode, Failure> {
+    if let Command::Completions { shell } = command {
+        clap_complete::generate(shell, &mut Cli::command(), "roomward", &mut std::io::stdout());
+        return Ok(ExitCode::SUCCESS);
+    }
     let settings = Settings::load()?;
     telemetry::log(&settings.log)?;
     match command {
         Command::Serve => serve::serve(settings).await,
-        Command::Migrate { status: false } => migrations::run(&settings).await,
-        Command::Migrate { status: true } => migrations::status(&settings).await,
+        Command::Migrate { status: false, .. } => migrations::run(&settings).await,
+        Command::Migrate { status: true, json } => migrations::status(&settings, json).await,
         Command::App(command) => apps::run(&settings, command).await,
         Command::Callback(command) => callbacks::run(&settings, command).await,
         Command::Moderator(command) => moderators::run(&settings, command).await,
         Command::Token { app, user, ttl } => tokens::print(&settings, &app, user, ttl).await,
+        Command::Status { json } => inspect::status(&settings, json).await,
+        Command::Doctor { json } => inspect::doctor(&settings, json).await,
         Command::Health => serve::health(&settings),
+        Command::Completions { .. } => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// One connection: a command does one thing after another.
-async fn connect(settings: &Settings) -> Result<Db, Failure> {
-    Ok(Db::new(PgPoolOptions::new().max_connections(1).connect(settings.database_url()?).await?))
 }

@@ -8,9 +8,11 @@ use roomward::config::Settings;
 use roomward::events::log::Actor;
 use roomward::names::{Names, RoomKey};
 use roomward::rooms::read;
+use serde_json::{Value, json};
 
+use super::Failure;
 use super::apps::find;
-use super::{Failure, connect};
+use super::database::connect;
 
 #[derive(Subcommand)]
 pub enum ModeratorCommand {
@@ -31,6 +33,9 @@ pub enum ModeratorCommand {
     List {
         /// The app, as ORG/APP.
         app: String,
+        /// Say it as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Make a moderator a plain user again.
     Remove {
@@ -54,9 +59,14 @@ pub async fn run(settings: &Settings, command: ModeratorCommand) -> Result<ExitC
             let (actor, name) = (Actor::operator(), Names::new([user]));
             print(&moderators::add(&db, app.id, &actor, &name, role, rooms.as_deref()).await?);
         }
-        ModeratorCommand::List { app } => {
-            let app = find(&db, &app).await?;
-            moderators::list(&db, app.id).await?.iter().for_each(print);
+        ModeratorCommand::List { app, json } => {
+            let list = moderators::list(&db, find(&db, &app).await?.id).await?;
+            if json {
+                let shown = |one: &Moderator| json!({"username": one.username, "role": one.role.text(), "rooms": one.rooms, "added_by": one.added_by});
+                println!("{}", list.iter().map(shown).collect::<Value>());
+            } else {
+                list.iter().for_each(print);
+            }
         }
         ModeratorCommand::Remove { app, user } => {
             let app = find(&db, &app).await?;

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use roomward::config::Settings;
-use roomward::server::Service;
+use roomward::server::{Service, connect_options};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
+use super::database::{connect_unmigrated, require_migrations};
 
 pub async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
+    check_database(&settings).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     let service = Service::new(settings)?;
     tracing::info!(address = %service.address(), version = env!("CARGO_PKG_VERSION"), "serving");
@@ -29,6 +31,18 @@ pub async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Refuses a database that is there and cannot be served from. One that is not there may come: that is only said.
+async fn check_database(settings: &Settings) -> Result<(), Failure> {
+    connect_options(&settings.database, settings.database_url()?)?;
+    match connect_unmigrated(settings).await {
+        Ok(mut connection) => require_migrations(&mut connection).await,
+        Err(error) => {
+            tracing::warn!("{error}; calls are answered with 503 until then");
+            Ok(())
+        }
+    }
+}
+
 /// Asks by hand: one request is no reason to carry an HTTP client.
 pub fn health(settings: &Settings) -> Result<ExitCode, Failure> {
     const TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,7 +51,9 @@ pub fn health(settings: &Settings) -> Result<ExitCode, Failure> {
         "::" => "::1",
         host => host,
     };
-    let mut connection = TcpStream::connect((host, settings.server.port))?;
+    let port = settings.server.port;
+    let mut connection =
+        TcpStream::connect((host, port)).map_err(|error| format!("no service answers on {host}:{port}: {error}"))?;
     connection.set_read_timeout(Some(TIMEOUT))?;
     connection.set_write_timeout(Some(TIMEOUT))?;
     write!(connection, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;

@@ -7,8 +7,9 @@ use roomward::auth::{Keys, Life, Subject};
 use roomward::config::Settings;
 use roomward::names::Names;
 
+use super::Failure;
 use super::apps::find;
-use super::{Failure, connect};
+use super::database::connect;
 
 pub async fn print(settings: &Settings, app: &str, user: Option<String>, ttl: Option<u32>) -> Result<ExitCode, Failure> {
     let keys = Keys::new(&settings.token_secrets()?);

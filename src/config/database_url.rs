@@ -37,6 +37,9 @@ const AUTHORITIES: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
 
 pub(super) fn check(url: &str) -> Result<(), Unusable> {
     let refused = |why: &str| Unusable(format!("database.url {why}"));
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(refused("is not a PostgreSQL URL (postgres://user:password@host:port/database)"));
+    }
     let parameters: Vec<_> = form_urlencoded::parse(query(url).as_bytes()).collect();
     // The name is not shown: behind a `?` in an unescaped password it is a part of that.
     if !parameters.iter().all(|(name, _)| KNOWN.contains(&&**name) || name.starts_with("options[")) {

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output, Stdio};
 
+use serde_json::{Value, json};
+
 use crate::app::{SECRET, new_database};
 use crate::callbacks::{Receiver, security};
 
@@ -189,7 +191,9 @@ fn settings_that_cannot_be_are_refused_by_name() {
         ("ROOMWARD__DATABASE__MAX_CONNECTIONS", "0", "database.max_connections must be at least 1"),
         ("ROOMWARD__DATABASE__URL", "", "database.url is not set"),
         ("ROOMWARD__DATABASE__URL", "not a url with hunter2", "database.url is not a PostgreSQL URL"),
+        ("ROOMWARD__DATABASE__URL", "mysql://u:hunter2@h/d", "database.url is not a PostgreSQL URL"),
         ("ROOMWARD__AUTH__SECRET", "", "auth.secret is not set"),
+        ("ROOMWARD_SERVER_PORT", "9000", "ROOMWARD_SERVER_PORT is not read: ROOMWARD__SERVER__PORT is"),
         ("ROOMWARD__LOG__FORMAT", "xml", "format"),
         ("ROOMWARD__DATABASE", "postgres://u:hunter2@h/d", "database"),
         ("ROOMWARD__LIMITS__AFFILIATIONS_IN_DETAIL", "0", "limits.affiliations_in_detail must be at least 1"),
@@ -223,4 +227,131 @@ fn a_secret_that_looks_like_a_number_stays_a_text() {
 fn health_fails_where_no_service_runs() {
     let output = roomward("postgres://nobody@127.0.0.1:1/none", &["health"], &[("ROOMWARD__SERVER__PORT", "1")]);
     assert!(!output.status.success());
+    assert!(err(&output).starts_with("roomward: no service answers on 127.0.0.1:1: "), "{}", err(&output));
+}
+
+/// Commands that need a database, by each of which it is missed.
+const NEEDS_DATABASE: [&[&str]; 8] = [
+    &["app", "list"],
+    &["callback", "list", "acme/live"],
+    &["moderator", "list", "acme/live"],
+    &["token", "acme/live"],
+    &["migrate"],
+    &["migrate", "--status"],
+    &["status"],
+    &["doctor"],
+];
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_told_in_one_line_with_what_helps() {
+    let url = new_database().await;
+    let base = url.rsplit_once('/').expect("a database").0;
+    // Accepts, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = format!("postgres://u:hunter2@{}/d", silent.local_addr().expect("an address"));
+    for (url, words) in [
+        ("postgres://u:hunter2@127.0.0.1:1/d", "cannot reach PostgreSQL at 127.0.0.1:1: "),
+        (&silent, "does not answer within 3 s: is the host in database.url right"),
+        (&format!("{base}/nowhere"), "refuses: database \"nowhere\" does not exist: make it with `createdb`"),
+    ] {
+        // Each command waits its three seconds here.
+        let commands = if url == silent { &NEEDS_DATABASE[..1] } else { &NEEDS_DATABASE };
+        for command in commands {
+            let output = roomward(url, command, &[]);
+            let told = err(&output);
+            assert!(output.status.code() == Some(1) && told.contains(words), "{command:?}: {told}");
+            assert!(told.lines().count() == 1 && told.starts_with("roomward: ") && !told.contains("hunter2"), "{told}");
+        }
+    }
+    for command in
+        NEEDS_DATABASE.iter().filter(|command| !matches!(command[0], "migrate" | "doctor")).chain([&["serve"].as_slice()])
+    {
+        let told = err(&roomward(&url, command, &[]));
+        assert!(told.ends_with(" migrations are missing in the database: run `roomward migrate`\n"), "{command:?}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn what_went_wrong_inside_is_told_on_the_command_line() {
+    let url = new_database().await;
+    assert!(roomward(&url, &["migrate"], &[]).status.success());
+    assert!(roomward(&url, &["app", "create", "acme/live"], &[]).status.success());
+    let made = roomward(&url, &["callback", "create", "acme/live", "https://example.com/"], &[]);
+    let id = out(&made).lines().find_map(|line| line.strip_prefix("id ").map(str::to_owned)).expect("an id");
+    let other = [("ROOMWARD__AUTH__SECRET", "another secret, which is long enough, too")];
+    let tested = roomward(&url, &["callback", "test", "acme/live", &id], &other);
+    assert!(!tested.status.success() && err(&tested).contains("auth.secret"), "{}", err(&tested));
+}
+
+#[tokio::test]
+async fn the_status_is_told_to_people_and_programs() {
+    let url = new_database().await;
+    assert!(roomward(&url, &["migrate"], &[]).status.success());
+    assert!(roomward(&url, &["app", "create", "acme/live"], &[]).status.success());
+    let made = roomward(&url, &["callback", "create", "acme/live", "https://example.com/a?key=hunter2", "--paused"], &[]);
+    assert!(made.status.success(), "{}", err(&made));
+    let text = out(&roomward(&url, &["status"], &[]));
+    assert!(
+        text.contains("\nmigrations     0 missing\n") && text.contains("  https://example.com  paused  lag 0 ms\n"),
+        "{text}"
+    );
+    assert!(!text.contains("hunter2"), "{text}");
+    let json: Value = serde_json::from_str(&out(&roomward(&url, &["status", "--json"], &[]))).expect("JSON");
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!((&json["migrations_missing"], &json["apps"], &json["expiry_lag_ms"]), (&json!(0), &json!(1), &json!(0)));
+    assert_eq!((&json["rules"][0]["app"], &json["rules"][0]["paused"]), (&json!("acme/live"), &json!(true)));
+    for (command, first) in [
+        (["app", "list", "--json"].as_slice(), json!("acme")),
+        (&["callback", "list", "acme/live", "--json"], json!(null)),
+        (&["migrate", "--status", "--json"], json!(null)),
+        (&["moderator", "list", "acme/live", "--json"], json!(null)),
+    ] {
+        let list: Value = serde_json::from_str(&out(&roomward(&url, command, &[]))).expect("JSON");
+        assert!(list.is_array() && list[0]["org"] == first, "{command:?}: {list}");
+    }
+}
+
+#[tokio::test]
+async fn the_doctor_finds_what_loses_data_or_does_not_work() {
+    let url = new_database().await;
+    let examine = |environment: &[(&str, &str)]| -> (Option<i32>, Vec<Value>) {
+        let output = roomward(&url, &["doctor", "--json"], environment);
+        (output.status.code(), serde_json::from_str(&out(&output)).unwrap_or_else(|_| panic!("{}", err(&output))))
+    };
+    let finding = |findings: &[Value], check: &str| {
+        findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| panic!("{check}: {findings:?}")).clone()
+    };
+    let (code, unmigrated) = examine(&[]);
+    assert_eq!((code, &finding(&unmigrated, "migrations")["level"]), (Some(1), &json!("failure")));
+    assert_eq!(finding(&unmigrated, "migrations")["remedy"], "run `roomward migrate`");
+    assert_eq!(finding(&unmigrated, "indexes")["level"], "failure");
+
+    assert!(roomward(&url, &["migrate"], &[]).status.success());
+    let (_, healthy) = examine(&[]);
+    for check in ["auth.secret", "PostgreSQL", "migrations", "clocks", "indexes", "dead rows", "transaction ids", "connections"] {
+        assert_eq!(finding(&healthy, check)["level"], "ok", "{check}: {healthy:?}");
+    }
+
+    let db = sqlx::PgPool::connect(&url).await.expect("the database");
+    sqlx::query("drop index members_by_user").execute(&db).await.expect("dropped");
+    let wrong = [("ROOMWARD__DATABASE__MAX_CONNECTIONS", "100000"), ("ROOMWARD__SERVER__DEVELOPMENT", "true")];
+    let (code, findings) = examine(&wrong);
+    assert_eq!(code, Some(1));
+    assert_eq!(finding(&findings, "indexes")["seen"], "missing or unfinished: members_by_user");
+    assert_eq!(finding(&findings, "connections")["level"], "failure");
+    assert_eq!(finding(&findings, "server.development")["level"], "warning");
+    let text = out(&roomward(&url, &["doctor"], &[]));
+    assert!(text.contains("FAILURE  indexes: missing or unfinished: members_by_user\n         make them again"), "{text}");
+}
+
+#[test]
+fn help_names_the_environment_and_shells_complete_commands() {
+    let help = out(&roomward("", &["--help"], &[]));
+    assert!(help.contains("ROOMWARD__DATABASE__URL") && help.contains("Exit codes:"), "{help}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = out(&roomward("", &["completions", shell], &[]));
+        assert!(script.contains("roomward") && script.contains("moderator"), "{shell}: {script}");
+    }
+    assert_eq!(roomward("", &["no-such-command"], &[]).status.code(), Some(2));
 }

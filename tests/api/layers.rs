@@ -66,7 +66,27 @@ const ARROWS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["accounts", "auth", "callbacks", "config", "db", "events", "migrations", "names", "rooms", "server", "telemetry"]),
+    ("status.rs", &["accounts", "callbacks", "db", "error", "migrations", "rooms"]),
+    ("doctor.rs", &["config", "error", "migrations"]),
+    (
+        "cli",
+        &[
+            "accounts",
+            "auth",
+            "callbacks",
+            "config",
+            "db",
+            "doctor",
+            "error",
+            "events",
+            "migrations",
+            "names",
+            "rooms",
+            "server",
+            "status",
+            "telemetry",
+        ],
+    ),
 ];
 
 #[test]
