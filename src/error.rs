@@ -261,7 +261,7 @@ impl From<sqlx::Error> for Error {
             // 57P01-03 shutdown, crash, starting up; 57014 and 55P03 our statement and lock time-outs; 25P03 idle in
             // transaction.
             E::Database(cause) => cause.code().is_some_and(|code| {
-                matches!(&code[..2.min(code.len())], "08" | "28" | "53" | "40")
+                matches!(&code[..2.min(code.len())], "08" | "28" | "3D" | "53" | "40")
                     || matches!(&*code, "57P01" | "57P02" | "57P03" | "57014" | "55P03" | "25P03")
             }),
             _ => false,
