@@ -19,6 +19,7 @@ mod compat;
 mod concurrency;
 mod errors;
 mod events;
+mod examples;
 mod expiry;
 mod global_mutes;
 mod idempotency;
