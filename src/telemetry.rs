@@ -1,11 +1,16 @@
-//! Where log lines and figures go.
+//! Where log lines, figures and traces go.
+
+#[cfg(feature = "otel")]
+pub mod otel;
 
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 use crate::config::{Log, LogFormat};
 use crate::figures;
@@ -22,13 +27,16 @@ pub fn log(settings: &Log) -> Result<(), Box<dyn std::error::Error + Send + Sync
     for silenced in SILENCED {
         filter = filter.add_directive(silenced.parse()?);
     }
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
-    match settings.format {
-        LogFormat::Text => lines.try_init(),
+    let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let lines = match settings.format {
+        LogFormat::Text => lines.boxed(),
         // Each line has one request at most: its fields once.
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).try_init(),
-    }
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    let registry = tracing_subscriber::registry().with(lines);
+    #[cfg(feature = "otel")]
+    let registry = registry.with(otel::layer()?);
+    Ok(registry.with(filter).try_init()?)
 }
 
 /// The figures of this process; made at the first call.

@@ -17,6 +17,8 @@ use uuid::Uuid;
 
 use super::{State, limits};
 use crate::figures::Raised;
+#[cfg(feature = "otel")]
+use crate::telemetry::otel;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -48,6 +50,8 @@ pub async fn observe(request: ServiceRequest, next: Next<impl MessageBody>) -> R
     let id = request_id(request.headers());
     let (method, trace) = (method(&request), trace_id(request.headers()));
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), trace);
+    #[cfg(feature = "otel")]
+    otel::begin(&span, request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok()));
     async move {
         let mut answer = next.call(request).await;
         drop(in_flight);
@@ -75,6 +79,8 @@ fn report<B>(method: &'static str, response: &ServiceResponse<B>, elapsed: Durat
     let route = request.match_pattern().unwrap_or_else(|| "unknown".into());
     metrics::histogram!("roomward_request_seconds", "method" => method, "route" => route.clone(), "status" => status.to_string())
         .record(elapsed.as_secs_f64());
+    #[cfg(feature = "otel")]
+    otel::end(&tracing::Span::current(), method, &route, status);
     let duration_ms = ms(elapsed);
     if PROBES.contains(&&*route) {
         tracing::debug!(method, route, status, duration_ms, "answered");

@@ -28,6 +28,8 @@ pub async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
     });
     service.run().await?;
     tracing::info!("stopped");
+    #[cfg(feature = "otel")]
+    roomward::telemetry::otel::flush();
     Ok(ExitCode::SUCCESS)
 }
 

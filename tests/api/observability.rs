@@ -204,3 +204,43 @@ async fn a_service_that_is_not_ready_says_why() {
     stopped.await.expect("no panic");
     assert!(reqwest::get(format!("http://{}/readyz", instance.address)).await.is_err());
 }
+
+/// What a collector has received on its socket, as text where it is text.
+#[cfg(feature = "otel")]
+fn collect(listener: &TcpListener, wanted: &[u8]) -> Vec<u8> {
+    use std::io::{Read as _, Write as _};
+    loop {
+        let (mut connection, _) = listener.accept().expect("an exporter");
+        connection.set_read_timeout(Some(Duration::from_secs(2))).expect("a time-out");
+        let (mut request, mut part) = (Vec::new(), [0; 4096]);
+        while let Ok(length @ 1..) = connection.read(&mut part) {
+            request.extend(&part[..length]);
+            if request.windows(wanted.len()).any(|bytes| bytes == wanted) {
+                let _ = connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+                return request;
+            }
+        }
+    }
+}
+
+#[cfg(feature = "otel")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_a_span_of_the_trace_that_its_caller_names() {
+    let url = new_database().await;
+    migrations::run(&url).await.expect("migrated");
+    let (address, collector) = (free_port(), TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let endpoint = format!("http://{}", collector.local_addr().expect("an address"));
+    let log = Logged::start(&url, address, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), ("OTEL_BSP_SCHEDULE_DELAY", "100")]);
+    log.next("serving");
+    let app = TestApp::on(address, &url).await;
+    let trace = (1..=16).collect::<Vec<u8>>();
+    let received = std::thread::spawn(move || collect(&collector, &trace));
+    let call = app
+        .request(Method::GET, "/chatrooms/7/users")
+        .header("traceparent", "00-0102030405060708090a0b0c0d0e0f10-b7ad6b7169203331-01");
+    assert_eq!(app.send(call).await.status, 404);
+    let received = String::from_utf8_lossy(&received.join().expect("no panic")).into_owned();
+    for words in ["POST /v1/traces ", "roomward", "GET /{org_name}/{app_name}/chatrooms/{chatroom_id}/users", "http.route"] {
+        assert!(received.contains(words), "{words}: {received}");
+    }
+}
