@@ -8,11 +8,8 @@ use super::call::Call;
 use super::idempotent_resource;
 use super::reply::Reply;
 use crate::error::Error;
-use crate::rooms::details::SetAnnouncement;
+use crate::rooms::details::{MAX_ANNOUNCEMENT, SetAnnouncement};
 use crate::rooms::read;
-
-/// The longest announcement, in characters.
-const MAX_ANNOUNCEMENT: usize = 512;
 
 pub fn routes(config: &mut ServiceConfig) {
     config.service(

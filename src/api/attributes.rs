@@ -13,15 +13,11 @@ use super::change::Head;
 use super::reply::now_ms;
 use super::{idempotent_resource, resource};
 use crate::error::Error;
-use crate::rooms::attributes::{self, MAX_ATTRIBUTES, Operator, Refusal};
+use crate::rooms::attributes::{self, MAX_ATTRIBUTES, Operator, Refusal, legal};
 use crate::rooms::read;
 
 /// The most attributes in one call.
 const MAX_BATCH: usize = 10;
-
-/// The longest key and the longest value, in characters.
-const MAX_KEY: usize = 128;
-const MAX_VALUE: usize = 4096;
 
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -111,7 +107,7 @@ async fn set_as(call: Call, forced: bool) -> Result<HttpResponse, Error> {
     let mut errors = Vec::new();
     let mut wanted = Vec::new();
     for (key, value) in given {
-        match legal_value(key, value) {
+        match attributes::legal_value(key, value.as_str()) {
             Ok(value) => wanted.push((key.clone(), value.to_owned())),
             Err(reason) => errors.push((key.clone(), reason)),
         }
@@ -167,26 +163,6 @@ async fn bounded(call: &Call, number: usize) -> Result<(), Error> {
         return Err(Error::AttributesRefused(format!("exceed allowed batch size {MAX_BATCH}")));
     }
     Ok(())
-}
-
-/// Whether an attribute may be called so; else why not.
-fn legal(key: &str) -> Result<(), String> {
-    if key.chars().count() > MAX_KEY {
-        return Err(format!("properties key '{key}' is exceeding maximum limit {MAX_KEY}"));
-    }
-    let legal = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
-    if legal { Ok(()) } else { Err(format!("properties key '{key}' is not Legal")) }
-}
-
-/// The value, if it can be stored under that key; else why not.
-fn legal_value<'v>(key: &str, value: &'v Value) -> Result<&'v str, String> {
-    legal(key)?;
-    let value = value.as_str().filter(|value| !value.contains('\0'));
-    let value = value.ok_or_else(|| format!("properties key '{key}' is not Legal"))?;
-    if value.chars().count() > MAX_VALUE {
-        return Err(format!("properties value of key '{key}' is exceeding maximum limit {MAX_VALUE}"));
-    }
-    Ok(value)
 }
 
 fn outcome(fates: attributes::Outcome, mut errors: Vec<(String, String)>) -> Outcome {

@@ -15,17 +15,12 @@ use super::reply::Reply;
 use super::{idempotent_resource, members::Affiliations};
 use crate::error::Error;
 use crate::names::{Names, RoomKey, unix_ms};
-use crate::rooms::details::{Delete, Update};
+use crate::rooms::details::{Delete, MAX_CUSTOM, MAX_DESCRIPTION, MAX_NAME, Update};
 use crate::rooms::read;
 use crate::rooms::read::details::{Detail, Summary};
 use crate::rooms::room_deletion;
 use crate::rooms::store::create::{self, AppKey, NewRoom, Quota};
 use crate::search::Prefix;
-
-/// The longest name, description and custom text of a room, in characters.
-const MAX_NAME: usize = 128;
-const MAX_DESCRIPTION: usize = 512;
-const MAX_CUSTOM: usize = 8192;
 
 /// The most rooms in one reading of details.
 const MAX_DETAILS: usize = 100;

@@ -9,6 +9,30 @@ use crate::names::Names;
 /// The most attributes of a room.
 pub const MAX_ATTRIBUTES: usize = 100;
 
+/// The longest key and the longest value, in characters.
+const MAX_KEY: usize = 128;
+const MAX_VALUE: usize = 4096;
+
+/// Whether an attribute may be called so; else why not.
+pub fn legal(key: &str) -> Result<(), String> {
+    if key.chars().count() > MAX_KEY {
+        return Err(format!("properties key '{key}' is exceeding maximum limit {MAX_KEY}"));
+    }
+    let legal = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+    if legal { Ok(()) } else { Err(format!("properties key '{key}' is not Legal")) }
+}
+
+/// The value, if it is a text that can be stored under that key; else why not.
+pub fn legal_value<'v>(key: &str, value: Option<&'v str>) -> Result<&'v str, String> {
+    legal(key)?;
+    let value = value.filter(|value| !value.contains('\0'));
+    let value = value.ok_or_else(|| format!("properties key '{key}' is not Legal"))?;
+    if value.chars().count() > MAX_VALUE {
+        return Err(format!("properties value of key '{key}' is exceeding maximum limit {MAX_VALUE}"));
+    }
+    Ok(value)
+}
+
 /// Who asks for a change.
 pub struct Operator {
     /// The user's name.

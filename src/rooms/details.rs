@@ -11,6 +11,15 @@ use crate::error::Error;
 use crate::events::log::Kind;
 use crate::names::{Names, PERMANENT_MS, unix_ms};
 
+/// The longest name, description, custom text and announcement of a room, in characters.
+pub const MAX_NAME: usize = 128;
+/// See [`MAX_NAME`].
+pub const MAX_DESCRIPTION: usize = 512;
+/// See [`MAX_NAME`].
+pub const MAX_CUSTOM: usize = 8192;
+/// See [`MAX_NAME`].
+pub const MAX_ANNOUNCEMENT: usize = 512;
+
 /// Changes a room, in all that is asked for or in nothing. What is absent stays.
 #[derive(Default)]
 pub struct Update {

@@ -149,21 +149,27 @@ async fn record(connection: &mut PgConnection, key: &RoomKey, actor: &Actor, roo
         let event = NewEvent::new(kind, actor).users(people).counting(members);
         events.push(if kind == Kind::Create { event.after(room.fields()) } else { event });
     }
-    // In a statement of its own: the insertion may have waited for the end of the former room, and not seen it.
+    let former = take_former(&mut *connection, key).await?;
+    let last = log::append(&mut *connection, &Scope::Room(key.clone()), former, events).await?;
+    set_last(connection, key, last).await
+}
+
+/// The last event of the former room of this id: the new one goes on behind it. In a statement of its own: the insertion of
+/// the new one may have waited for the end of the former, and not seen it.
+pub(crate) async fn take_former(connection: &mut PgConnection, key: &RoomKey) -> Result<Last, Error> {
     let former = sqlx::query_as!(
         Last,
         r#"delete from retired_rooms where app = $1 and id = $2 returning last_event as n, last_xact as xact"#,
         key.app,
         key.id(),
     )
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection)
     .await?;
-    let last = log::append(&mut *connection, &Scope::Room(key.clone()), former.unwrap_or_default(), events).await?;
-    set_last(connection, key, last).await
+    Ok(former.unwrap_or_default())
 }
 
 /// Says which event of a room is the last one, and that it happened just now.
-pub(super) async fn set_last(connection: &mut PgConnection, key: &RoomKey, last: Last) -> Result<(), Error> {
+pub(crate) async fn set_last(connection: &mut PgConnection, key: &RoomKey, last: Last) -> Result<(), Error> {
     sqlx::query!(
         "update room_counters set last_event = $3, last_xact = $4, last_event_at = date_trunc('milliseconds', statement_timestamp())
          where app = $1 and chatroom = $2",

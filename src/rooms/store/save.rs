@@ -120,7 +120,7 @@ struct Changed<'a> {
 }
 
 /// The levels of `member_counts`, and how many bits of seq each leaves out.
-pub(super) const LEVELS: [(i16, u32); 2] = [(0, 9), (1, 15)];
+pub(crate) const LEVELS: [(i16, u32); 2] = [(0, 9), (1, 15)];
 
 impl<'a> Changed<'a> {
     fn between(before: &'a State, after: &'a State) -> Self {
