@@ -2,7 +2,7 @@
 //!
 //! In reading order: a request comes in through [`server`], is routed and answered by [`api`], and what is true is
 //! decided by [`rooms`]. Arrows point one way only: `main → cli, server → api, tasks → rooms → accounts → events → names,
-//! db → error`, and `api → callbacks → events`.
+//! db → error`, and `api → callbacks → events`; [`moving`], in and out of a service, is the command line's and knows rooms.
 
 #![cfg_attr(test, allow(clippy::expect_used))]
 
@@ -13,6 +13,8 @@ pub mod api;
 pub mod server;
 pub mod status;
 pub mod tasks;
+
+pub mod moving;
 
 pub mod rooms;
 

@@ -119,6 +119,62 @@ pub async fn set(db: &Db, app: i32, actor: &Actor, name: &Names, durations_ms: P
     Ok(())
 }
 
+/// What came of a mute that was made elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BroughtIn {
+    /// It is kept.
+    New,
+    /// The same one is here.
+    Present,
+    /// It has ended meanwhile.
+    Ended,
+    /// One with other ends is here, and stays.
+    Different,
+}
+
+/// Takes over a mute that was made elsewhere, with its ends, unless the user has one here. `is_trial`: says only what would
+/// come of it, also for a user who is not here yet.
+pub async fn bring_in(db: &Db, app: i32, actor: &Actor, name: &Names, ends: Ends, is_trial: bool) -> Result<BroughtIn, Error> {
+    let mut transaction = db.begin().await?;
+    let done = async {
+        let last = super_admins::lock(&mut transaction, app).await?;
+        let held = users::hold(&mut transaction, app, name.usernames(), false).await?;
+        let Some(user) = held.into_iter().next().or_else(|| name.usernames().first().filter(|_| is_trial).cloned()) else {
+            return Err(not_found(name));
+        };
+        let (former, now) = load(&mut transaction, app, &user).await?;
+        let in_force = |ends: &Ends| ends.map(|ends_at| ends_at.filter(|ends_at| *ends_at > now));
+        let (ends, here) = (in_force(&ends), in_force(&former.ends));
+        if ends == Ends::default() {
+            return Ok(BroughtIn::Ended);
+        }
+        if here != Ends::default() {
+            return Ok(if are_close(&here, &ends) { BroughtIn::Present } else { BroughtIn::Different });
+        }
+        let durations_ms = ends.map(|ends_at| ends_at.map(|ends_at| unix_ms(ends_at) - unix_ms(now)));
+        if !is_trial {
+            let events = former.events(&user, now, actor, durations_ms.chatroom);
+            save(&mut transaction, app, &user, &former.changed(now, actor, durations_ms)).await?;
+            note_next_end(&mut transaction, app).await?;
+            record(&mut transaction, app, last, events).await?;
+        }
+        Ok(BroughtIn::New)
+    }
+    .await;
+    let brought_in = transaction.end(done).await?;
+    db.events_committed();
+    Ok(brought_in)
+}
+
+/// Whether two mutes are the same as far as the API tells: in seconds, rounded up.
+fn are_close(left: &Ends, right: &Ends) -> bool {
+    let close = |left: Option<OffsetDateTime>, right: Option<OffsetDateTime>| match (left, right) {
+        (Some(left), Some(right)) => (left - right).abs() < time::Duration::seconds(2),
+        (left, right) => left == right,
+    };
+    close(left.chat, right.chat) && close(left.groupchat, right.groupchat) && close(left.chatroom, right.chatroom)
+}
+
 fn not_found(name: &Names) -> Error {
     Error::UserNotFound { user: name.given().join(",") }
 }

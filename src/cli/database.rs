@@ -22,6 +22,16 @@ pub async fn connect(settings: &Settings) -> Result<Db, Failure> {
     Ok(Db::new(PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options)))
 }
 
+/// The same with several connections, for what takes its time: statements that read or write a whole app, and that wait for
+/// what reads at the other end of a pipe.
+pub async fn connect_patiently(settings: &Settings, connections: u32) -> Result<Db, Failure> {
+    let mut connection = connect_unmigrated(settings).await?;
+    require_migrations(&mut connection).await?;
+    let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+    let options = options(settings)?.options(limits.map(|limit| (limit, "0")));
+    Ok(Db::new(PgPoolOptions::new().max_connections(connections).connect_lazy_with(options)))
+}
+
 /// A connection to a database that is there, whatever its schema.
 pub async fn connect_unmigrated(settings: &Settings) -> Result<PgConnection, Failure> {
     let options = options(settings)?;

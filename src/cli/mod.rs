@@ -6,6 +6,7 @@ mod database;
 mod inspect;
 mod migrations;
 mod moderators;
+mod moving;
 mod serve;
 mod tokens;
 
@@ -20,6 +21,7 @@ use roomward::telemetry;
 use self::apps::AppCommand;
 use self::callbacks::CallbackCommand;
 use self::moderators::ModeratorCommand;
+use self::moving::{ExportArguments, ImportArguments};
 
 /// What an operator reads after `roomward: `, when a command ends with 1.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -96,6 +98,10 @@ enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Write all of an app to a file: its users, its rooms and their lists.
+    Export(ExportArguments),
+    /// Bring such a file into an app, or an app straight out of a service with the same API; exit with 1 if something was refused.
+    Import(ImportArguments),
     /// Ask the service on this machine whether it is ready; exit with 1 if not. For a container's health check.
     Health,
 }
@@ -132,6 +138,8 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Token { app, user, ttl } => tokens::print(&settings, &app, user, ttl).await,
         Command::Status { json } => inspect::status(&settings, json).await,
         Command::Doctor { json } => inspect::doctor(&settings, json).await,
+        Command::Export(arguments) => moving::export(&settings, arguments).await,
+        Command::Import(arguments) => moving::import(&settings, arguments).await,
         Command::Health => serve::health(&settings),
         Command::Completions { .. } => Ok(ExitCode::SUCCESS),
     }

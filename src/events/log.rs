@@ -78,6 +78,11 @@ macro_rules! kinds {
 kinds! {
     /// A room was made; `users` are the owner and the first members.
     Create = "CREATE",
+    /// A room was brought in with rows of its lists: `after` tells how many, and `users` is the owner. No other event tells of
+    /// those rows, so that a reader reads the lists.
+    CreateImport = "CREATE/IMPORT",
+    /// More rows were brought in for a room that is there: `after` tells how many of each list.
+    UpdateImport = "UPDATE/IMPORT",
     /// A room is gone; its people have left it before.
     Delete = "DELETE",
     /// Its name, description, custom text or size is another.

@@ -31,6 +31,7 @@ mod members;
 mod migrations;
 mod model;
 mod moderators;
+mod moving;
 mod mutes;
 mod observability;
 mod page;
