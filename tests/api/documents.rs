@@ -46,3 +46,25 @@ fn every_link_of_the_documents_leads_somewhere() {
         }
     }
 }
+
+#[test]
+fn every_test_that_the_promises_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut code = String::new();
+    let mut folders = vec![root.join("tests"), root.join("src")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code += &fs::read_to_string(path).expect("a text");
+            }
+        }
+    }
+    let promises = fs::read_to_string(root.join("docs/reliability.md")).expect("a text");
+    let names: Vec<&str> = promises.split('`').filter(|word| word.matches('_').count() > 3).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        assert!(code.contains(&format!("fn {name}()")), "there is no test {name}");
+    }
+}
