@@ -161,6 +161,21 @@ async fn every_figure_says_what_it_means() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_made_waits_no_more() {
+    let url = new_database().await;
+    migrations::run(&url).await.expect("migrated");
+    let address = free_port();
+    let service = Logged::start(&url, address, &[]);
+    service.next("serving");
+    let app = TestApp::on(address, &url).await;
+    app.users(&["ann", "bob"]).await;
+    let room = app.room("ann", &[]).await;
+    assert_eq!(app.post(&format!("/chatrooms/{room}/users/bob")).await.status, 200);
+    let figures = app.send(app.client.get(format!("http://{address}/metrics"))).await.text;
+    assert!(figures.contains("\nroomward_changes_waiting 0\n"), "{figures}");
+}
+
 #[tokio::test]
 async fn figures_may_have_a_port_of_their_own() {
     let mut apart = settings(&new_database().await);

@@ -57,7 +57,7 @@ impl Queue {
             }
         }
         waiting.changes += 1;
-        metrics::gauge!("roomward_changes_waiting").set(f64::from(u32::try_from(waiting.changes).unwrap_or(u32::MAX)));
+        waiting.tell();
         if !waiting.rooms.contains_key(key) {
             waiting.rooms.insert(key.clone(), RoomQueue::default());
             waiting.ready.push_back(key.clone());
@@ -80,6 +80,7 @@ impl Queue {
                 batch.insert(key, jobs);
             }
         }
+        waiting.tell();
         if batch.is_empty() {
             waiting.lanes -= 1;
             return None;
@@ -91,13 +92,17 @@ impl Queue {
     pub(super) fn take_more(&self, key: &RoomKey) -> Vec<Box<dyn Job>> {
         // A batch of one is alone even here.
         let mut names = usize::from(self.batch == 1);
-        self.lock().take(key, self.batch, &mut names)
+        let mut waiting = self.lock();
+        let jobs = waiting.take(key, self.batch, &mut names);
+        waiting.tell();
+        jobs
     }
 
     /// Gives changes of a taken room back, to its beginning.
     pub(super) fn put_back(&self, key: &RoomKey, jobs: Vec<Box<dyn Job>>) {
         let mut waiting = self.lock();
         waiting.changes += jobs.len();
+        waiting.tell();
         let room = waiting.rooms.entry(key.clone()).or_default();
         jobs.into_iter().rev().for_each(|job| room.jobs.push_front(job));
     }
@@ -117,6 +122,11 @@ impl Queue {
 }
 
 impl Waiting {
+    /// Notes how many wait, for the operator.
+    fn tell(&self) {
+        metrics::gauge!("roomward_changes_waiting").set(f64::from(u32::try_from(self.changes).unwrap_or(u32::MAX)));
+    }
+
     fn wants_lane(&mut self, most: usize) -> bool {
         let wants = self.lanes < most && !self.ready.is_empty();
         self.lanes += usize::from(wants);
