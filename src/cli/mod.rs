@@ -103,7 +103,11 @@ enum Command {
     /// Bring such a file into an app, or an app straight out of a service with the same API; exit with 1 if something was refused.
     Import(ImportArguments),
     /// Ask the service on this machine whether it is ready; exit with 1 if not. For a container's health check.
-    Health,
+    Health {
+        /// Only ask whether it answers, also if its database does not: what a restart can help.
+        #[arg(long)]
+        alive: bool,
+    },
 }
 
 /// Runs the command that the process was given; its failure goes to standard error.
@@ -140,7 +144,7 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Doctor { json } => inspect::doctor(&settings, json).await,
         Command::Export(arguments) => moving::export(&settings, arguments).await,
         Command::Import(arguments) => moving::import(&settings, arguments).await,
-        Command::Health => serve::health(&settings),
+        Command::Health { alive } => serve::health(&settings, alive),
         Command::Completions { .. } => Ok(ExitCode::SUCCESS),
     }
 }

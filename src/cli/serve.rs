@@ -1,4 +1,4 @@
-//! `roomward serve`, and `roomward health`, which asks it whether it is ready.
+//! `roomward serve`, and `roomward health`, which asks it whether it is ready, or alive at all.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -46,8 +46,9 @@ async fn check_database(settings: &Settings) -> Result<(), Failure> {
 }
 
 /// Asks by hand: one request is no reason to carry an HTTP client.
-pub fn health(settings: &Settings) -> Result<ExitCode, Failure> {
+pub fn health(settings: &Settings, alive: bool) -> Result<ExitCode, Failure> {
     const TIMEOUT: Duration = Duration::from_secs(5);
+    let path = if alive { "/healthz" } else { "/readyz" };
     let host = match settings.server.host.as_str() {
         "0.0.0.0" => "127.0.0.1",
         "::" => "::1",
@@ -58,7 +59,7 @@ pub fn health(settings: &Settings) -> Result<ExitCode, Failure> {
         TcpStream::connect((host, port)).map_err(|error| format!("no service answers on {host}:{port}: {error}"))?;
     connection.set_read_timeout(Some(TIMEOUT))?;
     connection.set_write_timeout(Some(TIMEOUT))?;
-    write!(connection, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    write!(connection, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

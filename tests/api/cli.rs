@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::app::{SECRET, new_database};
+use crate::app::{Instance, SECRET, new_database, settings};
 use crate::callbacks::{Receiver, security};
 
 fn roomward(url: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -354,4 +354,22 @@ fn help_names_the_environment_and_shells_complete_commands() {
         assert!(script.contains("roomward") && script.contains("moderator"), "{shell}: {script}");
     }
     assert_eq!(roomward("", &["no-such-command"], &[]).status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_service_without_its_schema_is_alive_and_not_ready() {
+    let url = new_database().await;
+    let instance = Instance::start(settings(&url));
+    let port = instance.address.port().to_string();
+    let ask = |arguments: &[&str]| roomward(&url, arguments, &[("ROOMWARD__SERVER__PORT", &port)]);
+    let alive = ask(&["health", "--alive"]);
+    assert!(alive.status.success(), "{}", err(&alive));
+    assert_eq!(out(&alive), "{\"status\":\"alive\"}\n");
+    let ready = ask(&["health"]);
+    assert_eq!(ready.status.code(), Some(1), "{}", err(&ready));
+    let missing = std::fs::read_dir("migrations").expect("the migrations").count();
+    assert_eq!(
+        out(&ready),
+        format!("{{\"reason\":\"{missing} migrations are missing: run `roomward migrate`\",\"status\":\"not ready\"}}\n")
+    );
 }
