@@ -17,6 +17,7 @@ mod cli;
 mod cluster;
 mod compat;
 mod concurrency;
+mod deploy;
 mod documents;
 mod errors;
 mod events;
