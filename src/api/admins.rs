@@ -2,10 +2,13 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::paging;
 use super::reply::Reply;
 use crate::error::Error;
@@ -17,6 +20,23 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .service(idempotent_resource("/chatrooms/{chatroom_id}/admin").route(web::get().to(list)).route(web::post().to(promote)))
         .service(idempotent_resource("/chatrooms/{chatroom_id}/admin/{usernames}").route(web::delete().to(demote)));
+}
+
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/chatrooms/{chatroom_id}/admin", "listAdmins", "List the admins")
+            .says("In the order in which they became so: all of them; with a `limit` or a `cursor`, page by page.")
+            .by_cursor()
+            .answers::<Vec<String>>()
+            .counted(),
+        operation::post("/chatrooms/{chatroom_id}/admin", "addAdmin", "Make a member an admin")
+            .takes("newadmin", form::text("A member."))
+            .answers::<Promoted>()
+            .fails(&[fails::USER_NOT_FOUND, fails::NOT_IN_ROOM, fails::OWNER_IS_PROTECTED, fails::EXCEED_LIMIT]),
+        operation::delete("/chatrooms/{chatroom_id}/admin/{usernames}", "removeAdmin", "Make an admin a plain member again")
+            .answers::<Demoted>()
+            .fails(&[fails::USER_NOT_FOUND, fails::NOT_ADMIN]),
+    ]
 }
 
 /// E6: the admins, in the order in which they became so; all of them, or by cursor where a limit or a cursor is named.
@@ -34,7 +54,8 @@ async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
 }
 
 /// The result is a text here, and only here.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AdminPromoted")]
 struct Promoted {
     result: &'static str,
     newadmin: String,
@@ -47,7 +68,8 @@ async fn promote(call: Call) -> Result<HttpResponse, Error> {
     call.change(admins::Promote { name }, move |()| Ok(Promoted { result: "success", newadmin: newadmin.clone() })).await
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AdminDemoted")]
 struct Demoted {
     result: &'static str,
     oldadmin: String,

@@ -2,10 +2,13 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::reply::Reply;
 use crate::error::Error;
 use crate::rooms::details::{MAX_ANNOUNCEMENT, SetAnnouncement};
@@ -17,7 +20,18 @@ pub fn routes(config: &mut ServiceConfig) {
     );
 }
 
-#[derive(Serialize)]
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/chatrooms/{chatroom_id}/announcement", "getAnnouncement", "Show the announcement")
+            .answers::<Announcement>(),
+        operation::post("/chatrooms/{chatroom_id}/announcement", "setAnnouncement", "Set the announcement")
+            .takes("announcement", form::text("At most 512 characters; none at all takes it away."))
+            .answers::<Announced>()
+            .fails(&[fails::ANNOUNCEMENT_TOO_LONG]),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
 struct Announcement {
     announcement: String,
 }
@@ -28,7 +42,8 @@ async fn get(call: Call) -> Result<Reply<Announcement>, Error> {
     Ok(call.reply(Announcement { announcement }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AnnouncementSet")]
 struct Announced {
     id: String,
     result: bool,

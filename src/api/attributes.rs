@@ -4,12 +4,18 @@ use std::collections::{BTreeMap, HashSet};
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::call::Call;
 use super::change::Head;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{
+    failures::{self as fails, Failure},
+    form,
+};
 use super::reply::now_ms;
 use super::{idempotent_resource, resource};
 use crate::error::Error;
@@ -34,8 +40,43 @@ pub fn routes(config: &mut ServiceConfig) {
         );
 }
 
+/// Why attributes are not changed.
+const REFUSED: &[Failure] = &[fails::USER_NOT_FOUND, fails::ATTRIBUTES_REFUSED, fails::ATTRIBUTE_SETTER_OUTSIDE];
+
+pub fn operations() -> Vec<Operation> {
+    let path = "/metadata/chatroom/{chatroom_id}/user/{usernames}";
+    let forced = format!("{path}/forced");
+    let set = |path: &str, id, summary| {
+        operation::put(path, id, summary)
+            .takes("metaData", json!({"type": "object", "additionalProperties": {"type": "string"}}))
+            .may_take("autoDelete", form::one_of("Whether they go when the user leaves.", &["DELETE", "NO_DELETE"]))
+            .gives::<AttributesReply<Outcome>>()
+            .fails(REFUSED)
+    };
+    let delete = |path: &str, id, summary| {
+        operation::delete(path, id, summary)
+            .takes("keys", form::texts("At most 10."))
+            .gives::<AttributesReply<Outcome>>()
+            .fails(REFUSED)
+    };
+    vec![
+        operation::post("/metadata/chatroom/{chatroom_id}", "getAttributes", "Show attributes")
+            .says("Those of the keys, or all where none is named.")
+            .reads()
+            .with(&["operator", "reason"])
+            .may_take("keys", form::texts("Which attributes."))
+            .gives::<AttributesReply<BTreeMap<String, String>>>()
+            .fails(&[fails::JSON_PARSE, fails::INVALID_PARAMETER]),
+        set(path, "setAttributes", "Set attributes that are new or the user's own, at most 10"),
+        delete(path, "deleteAttributes", "Delete attributes of the user's own"),
+        set(&forced, "forceAttributes", "Set attributes, whosever they are, at most 10"),
+        delete(&forced, "forceAttributesAway", "Delete attributes, whosever they are"),
+    ]
+}
+
 /// The envelope of these calls is shorter than that of others, and its `uri` ends before the room.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AttributesReply_{D}")]
 struct AttributesReply<D> {
     uri: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,10 +96,12 @@ fn write<D: Serialize>(head: &Head, status: Option<&'static str>, data: D) -> Re
 }
 
 /// What became of each key.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "AttributesOutcome")]
 struct Outcome {
     success_keys: Vec<String>,
+    #[schemars(with = "BTreeMap<String, String>")]
     error_keys: ErrorKeys,
 }
 

@@ -5,12 +5,15 @@ use actix_web::guard::GuardContext;
 use actix_web::http::header::Accept;
 use actix_web::web::{self, Bytes, ServiceConfig};
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tracing::Instrument as _;
 
 use super::call::Call;
 use super::events::kinds;
 use super::idempotent_resource;
+use super::openapi::form;
+use super::openapi::operation::{self, Operation};
 use super::paging::{self, Params};
 use super::reply::Reply;
 use crate::db::Db;
@@ -34,6 +37,26 @@ const EXPORTED_AT_ONCE: i64 = 1000;
 pub fn routes(config: &mut ServiceConfig) {
     // The export before the list, which takes every other request.
     config.service(idempotent_resource("/audit").route(web::get().guard(wants_ndjson).to(export)).route(web::get().to(list)));
+}
+
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/audit", "audit", "List what was done, the newest first")
+            .says(
+                "A page may be short, or empty, and have a cursor all the same: only the last one has none. As \
+                `application/x-ndjson`, all of it, the oldest first, with `{\"end\":true,…}` as the last line.",
+            )
+            .query("user", form::text("Whom it is about."))
+            .query("actor", form::text("Who has done it."))
+            .query("room", form::text("In which room."))
+            .query("kind", form::text("Kinds with commas between them, each whole or without what follows its stroke."))
+            .query("from", form::integer("Not before that moment, in Unix milliseconds."))
+            .query("to", form::integer("Before that moment, in Unix milliseconds."))
+            .by_cursor()
+            .answers::<Vec<Event>>()
+            .counted()
+            .gives_text(NDJSON),
+    ]
 }
 
 /// Only where it is named: a client that accepts anything gets JSON.
@@ -104,7 +127,7 @@ struct Export {
 }
 
 /// The last line of an export.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct End {
     end: bool,
     count: usize,

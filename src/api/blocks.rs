@@ -2,6 +2,7 @@
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder as _};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -10,6 +11,8 @@ use super::body::Body;
 use super::call::Call;
 use super::change::OneOrAll;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::paging;
 use super::restrictions::Restriction;
 use crate::config::ListCall;
@@ -30,6 +33,41 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route(web::post().to(block_one))
                 .route(web::delete().to(unblock)),
         );
+}
+
+pub fn operations() -> Vec<Operation> {
+    let duration = || form::integer("Milliseconds until the block ends by itself; -1 is for ever, as is nothing.");
+    let allow = || form::flag("Whether users who are not in the room are kept out, too.");
+    let refused = [fails::NOT_MEMBERS, fails::NOT_MEMBERS_TODAY, fails::OWNER_IS_PROTECTED, fails::EXCEED_LIMIT];
+    vec![
+        operation::get("/chatrooms/{chatroom_id}/blocks/users", "listBlocks", "List the blocked users")
+            .says("In the order in which they were blocked: all of them; with a `limit` or a `cursor`, page by page.")
+            .by_cursor()
+            .with(&["detail"])
+            .answers::<BlockList>()
+            .counted(),
+        operation::post("/chatrooms/{chatroom_id}/blocks/users/{usernames}", "blockMember", "Block a member")
+            .says("Who is blocked is removed and kept out.")
+            .may_take("block_duration", duration())
+            .may_take("allow_non_member", allow())
+            .answers::<BlockResult>()
+            .fails(&refused),
+        operation::post("/chatrooms/{chatroom_id}/blocks/users", "blockMembers", "Block members")
+            .says("One result for each; it fails if none was blocked.")
+            .takes("usernames", form::texts("Members of the room, at most 60."))
+            .may_take("block_duration", duration())
+            .may_take("allow_non_member", allow())
+            .answers::<Vec<BlockResult>>()
+            .fails(&refused)
+            .fails(&[fails::TOO_MANY_NAMES]),
+        operation::delete("/chatrooms/{chatroom_id}/blocks/users/{usernames}", "unblockUsers", "Lift blocks")
+            .says(
+                "One, answered with an object; or up to 60 with commas between them, answered with an array. It fails if none \
+                was blocked. Who was blocked is not in the room again.",
+            )
+            .answers::<OneOrAll<BlockResult>>()
+            .fails(&[fails::TOO_MANY_NAMES, fails::NOT_MEMBERS, fails::NOT_MEMBERS_TODAY]),
+    ]
 }
 
 /// E9: the blocked users, in the order in which they were blocked; all of them, or by cursor, then with the details of their
@@ -54,8 +92,17 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
     Ok(call.reply(blocks).count(count).respond_to(&http))
 }
 
+/// What the list is, in its two forms.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "tells the form of the answer")]
+enum BlockList {
+    Plain(Vec<String>),
+    Detailed(Vec<Restriction>),
+}
+
 /// The room's id is called `chatroomid` here.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct BlockResult {
     result: bool,
     action: &'static str,

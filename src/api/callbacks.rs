@@ -3,6 +3,7 @@
 //! A rule's secret goes in and never comes out.
 
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,6 +12,8 @@ use uuid::Uuid;
 use super::body::Body;
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::paging;
 use super::reply::Reply;
 use crate::callbacks::deliveries::{self, Entry, ListRequest};
@@ -34,7 +37,59 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(idempotent_resource("/callbacks/rules/{rule}/deliveries").route(web::get().to(list_deliveries)));
 }
 
-#[derive(Serialize)]
+pub fn operations() -> Vec<Operation> {
+    let rule = |path: &str| format!("/callbacks/rules/{{rule}}{path}");
+    let kinds = || form::texts("Kinds of events, each whole or without what follows its stroke; `*` is all.");
+    let found = [fails::RULE_NOT_FOUND, fails::INVALID_PARAMETER];
+    vec![
+        operation::get("/callbacks/rules", "listCallbackRules", "List the callback rules")
+            .answers::<Vec<Shown>>()
+            .counted()
+            .fails(&[fails::INVALID_PARAMETER]),
+        operation::post("/callbacks/rules", "addCallbackRule", "Have events sent to a URL")
+            .says("An app has four rules at most.")
+            .takes("url", form::text("Where they go."))
+            .takes("secret", form::text("What they are signed with; it is never shown."))
+            .may_take("kinds", kinds())
+            .may_take("paused", form::flag("Whether they wait."))
+            .answers::<Made>()
+            .fails(&[fails::EXCEED_LIMIT]),
+        operation::get(&rule(""), "getCallbackRule", "Show a callback rule").answers::<Shown>().fails(&found),
+        operation::put(&rule(""), "updateCallbackRule", "Change a callback rule")
+            .may_take("url", form::text("Where the events go."))
+            .may_take("secret", form::text("What they are signed with; it is never shown."))
+            .may_take("kinds", kinds())
+            .may_take("paused", form::flag("Whether they wait."))
+            .answers::<Shown>()
+            .fails(&found)
+            .fails(&[fails::JSON_PARSE]),
+        operation::delete(&rule(""), "deleteCallbackRule", "Delete a callback rule").answers::<Deleted>().fails(&found),
+        operation::post(&rule("/test"), "testCallbackRule", "Try a callback rule")
+            .says("Sends an event that did not happen, and tells what the target answers.")
+            .answers::<Tested>()
+            .fails(&found),
+        operation::post(&rule("/replay"), "replayCallbacks", "Send events again")
+            .says("Those of a room from a number on, or those of the app between two moments.")
+            .may_take("room", form::text("The room."))
+            .may_take("from", form::integer("The first number in the room."))
+            .may_take("to", form::integer("The last number in the room."))
+            .may_take("from_ms", form::integer("The first moment, in Unix milliseconds."))
+            .may_take("to_ms", form::integer("The last moment, in Unix milliseconds."))
+            .answers::<Replayed>()
+            .fails(&found)
+            .fails(&[fails::JSON_PARSE]),
+        operation::get(&rule("/deliveries"), "listDeliveries", "List what was sent because of a rule, the newest first")
+            .query("state", form::one_of("How far they are.", &["pending", "done", "dead"]))
+            .query("room", form::text("Of which room."))
+            .by_cursor()
+            .answers::<Vec<DeliveryView>>()
+            .counted()
+            .fails(&found),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CallbackRuleMade")]
 struct Made {
     id: Uuid,
     url: String,
@@ -43,7 +98,8 @@ struct Made {
     created: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CallbackRule")]
 struct Shown {
     #[serde(flatten)]
     rule: Made,
@@ -98,7 +154,8 @@ async fn update(call: Call) -> Result<Reply<Shown>, Error> {
     get(call).await
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CallbackRuleDeleted")]
 struct Deleted {
     id: Uuid,
     deleted: bool,
@@ -112,7 +169,8 @@ async fn delete(call: Call) -> Result<Reply<Deleted>, Error> {
 }
 
 /// A status of 0: no answer came.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CallbackRuleTested")]
 struct Tested {
     status: u16,
     latency: u128,
@@ -130,7 +188,8 @@ async fn test(call: Call) -> Result<Reply<Tested>, Error> {
     Ok(call.reply(Tested { status, latency: outcome.latency.as_millis(), error }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CallbacksReplayed")]
 struct Replayed {
     events: u64,
 }
@@ -148,7 +207,8 @@ async fn replay(call: Call) -> Result<Reply<Replayed>, Error> {
     Ok(call.reply(Replayed { events }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Delivery")]
 struct DeliveryView {
     callid: String,
     chatroom: String,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
 use actix_web::{HttpMessage as _, HttpResponse};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -50,10 +51,11 @@ impl Head {
 }
 
 /// Where a path names one user or several: an object for the one, an array for several.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "OneOrAll_{T}")]
 pub enum OneOrAll<T> {
-    One(Option<T>),
+    One(#[schemars(with = "T")] Option<T>),
     All(Vec<T>),
 }
 

@@ -5,14 +5,20 @@ use std::str::FromStr;
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::body::Body;
 use super::call::Call;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::paging::{self, Page};
 use super::reply::Reply;
-use super::{idempotent_resource, members::Affiliations};
+use super::{
+    idempotent_resource,
+    members::{Affiliation, Affiliations},
+};
 use crate::error::Error;
 use crate::names::{Names, RoomKey, unix_ms};
 use crate::rooms::details::{Delete, MAX_CUSTOM, MAX_DESCRIPTION, MAX_NAME, Update};
@@ -34,7 +40,49 @@ pub fn routes(config: &mut ServiceConfig) {
     );
 }
 
-#[derive(Serialize)]
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/chatrooms", "listChatrooms", "List the rooms, the newest first")
+            .says("By cursor, or by number where one is named. With `q`, those whose id or name begins so.")
+            .by_cursor()
+            .by_number()
+            .with(&["q"])
+            .answers::<Vec<RoomSummary>>()
+            .counted(),
+        operation::post("/chatrooms", "createChatroom", "Create a room")
+            .takes("name", form::text("1 to 128 characters."))
+            .takes("description", form::text("At most 512 characters."))
+            .takes("owner", form::text("A registered user."))
+            .may_take("maxusers", form::integer("The most members that the room can have, the owner included; 0 is the default."))
+            .may_take("members", form::texts("Registered users who are in from the start."))
+            .may_take("custom", form::text("At most 8192 characters of the client's own."))
+            .may_take("roomid", form::text("An id of the client's choice."))
+            .answers::<Created>()
+            .fails(&[fails::EXCEED_LIMIT, fails::USER_NOT_FOUND, fails::ROOM_ID_TAKEN, fails::ROOM_ID_BUSY]),
+        operation::get("/chatrooms/{chatroom_id}", "getChatrooms", "Show a room")
+            .says("Or up to 100, with commas between their ids. Those that do not exist are left out, unless none does.")
+            .answers::<Vec<RoomDetail>>()
+            .counted()
+            .fails(&[fails::ROOM_NOT_FOUND_ON_READ, fails::INVALID_PARAMETER, fails::TOO_MANY_NAMES]),
+        operation::put("/chatrooms/{chatroom_id}", "updateChatroom", "Change a room")
+            .says("What is sent, and nothing else. With `newowner`, another member becomes the owner.")
+            .may_take("name", form::text("1 to 128 characters."))
+            .may_take("description", form::text("At most 512 characters."))
+            .may_take("maxusers", form::integer("No fewer than are in the room."))
+            .may_take("custom", form::text("At most 8192 characters of the client's own."))
+            .may_take("newowner", form::text("A member."))
+            .may_take("need_verify", form::flag("Says nothing here."))
+            .answers::<Updated>()
+            .fails(&[fails::JSON_PARSE, fails::EXCEED_LIMIT, fails::SEATS_TAKEN, fails::USER_NOT_FOUND])
+            .fails(&[fails::OWNER_ALREADY, fails::NEW_OWNER_NOT_IN_ROOM]),
+        operation::delete("/chatrooms/{chatroom_id}", "deleteChatroom", "Delete a room")
+            .says("It is gone at once, with all its lists.")
+            .answers::<Deleted>(),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RoomCreated")]
 struct Created {
     id: String,
 }
@@ -95,7 +143,7 @@ fn at_most(what: &str, text: &str, characters: usize) -> Result<(), Error> {
     Ok(())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RoomSummary {
     id: String,
     name: String,
@@ -166,7 +214,7 @@ impl FromStr for RoomCursor {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "the contract has five")]
 struct RoomDetail {
     id: String,
@@ -180,6 +228,7 @@ struct RoomDetail {
     custom: String,
     mute: bool,
     affiliations_count: i32,
+    #[schemars(with = "Vec<Affiliation<'static>>")]
     affiliations: Affiliations,
     public: bool,
     disabled: bool,
@@ -229,7 +278,8 @@ async fn details(call: Call) -> Result<Reply<Vec<RoomDetail>>, Error> {
 const UPDATABLE: [&str; 6] = ["name", "description", "maxusers", "custom", "need_verify", "newowner"];
 
 /// `true` for each field that was sent; `name` is called `groupname` here.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "RoomUpdated")]
 struct Updated {
     #[serde(skip_serializing_if = "Option::is_none")]
     groupname: Option<bool>,
@@ -277,7 +327,8 @@ async fn update(call: Call) -> Result<HttpResponse, Error> {
     call.change(update, move |()| Ok(updated)).await
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RoomDeleted")]
 struct Deleted {
     success: bool,
     id: String,

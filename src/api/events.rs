@@ -12,6 +12,8 @@ use tokio::time::{Instant, Interval, interval_at};
 
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::paging::{self, Params};
 use super::reply::FeedEnds;
 use crate::error::{Causes, Error};
@@ -40,6 +42,30 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .service(idempotent_resource("/chatrooms/{chatroom_id}/events").route(web::get().to(of_room)))
         .service(idempotent_resource("/events").route(web::get().to(of_app)));
+}
+
+pub fn operations() -> Vec<Operation> {
+    let feed = |path: &str, id, summary| {
+        operation::get(path, id, summary)
+            .query("kind", form::text("Kinds with commas between them, each whole or without what follows its stroke."))
+            .query("limit", form::integer("How many events a page has at most, 1 to 1000; 100 where none is named."))
+            .header("Last-Event-ID", form::text("The last event that was seen on a stream that broke off."))
+            .answers::<Vec<Event>>()
+            .has(&["count", "oldest", "last"])
+            .gives_text(EVENT_STREAM)
+            .fails(&[fails::INVALID_PARAMETER, fails::EVENTS_GONE, fails::EXCEED_LIMIT])
+    };
+    vec![
+        feed("/chatrooms/{chatroom_id}/events", "listEvents", "List the events of a room, or follow them")
+            .says("The oldest first. As `text/event-stream`, it goes on with what happens.")
+            .query("since", form::integer("Behind which event the page begins.")),
+        feed("/events", "listEventsOfApp", "List the events of all rooms, or follow them")
+            .says(
+                "In an order in which none is missed: `next` is what to ask for `since` then. As `text/event-stream`, it goes \
+                on with what happens.",
+            )
+            .query("since", form::text("The `next`, `oldest` or `last` of an answer.")),
+    ]
 }
 
 /// The events of a room behind the number `since`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -11,6 +12,8 @@ use uuid::Uuid;
 use super::body::Body;
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::paging::Page;
 use super::reply::now_ms;
 use crate::accounts::global_mutes::{self, GlobalMute, Parts};
@@ -29,8 +32,29 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(idempotent_resource("/mutes/{usernames}").route(web::get().to(get)));
 }
 
-#[derive(Serialize)]
+pub fn operations() -> Vec<Operation> {
+    let seconds = || form::integer("Seconds; -1 is for ever, 0 lifts the mute of that part.");
+    vec![
+        operation::get("/mutes", "listGlobalMutes", "List the users who are muted in all rooms, by name")
+            .query("pageNum", form::integer("Which page; the first is 1."))
+            .query("pageSize", form::integer("Users on a page, 1 to 50."))
+            .gives::<Envelope<List>>(),
+        operation::post("/mutes", "setGlobalMute", "Mute a user in all rooms, or lift that")
+            .takes("username", form::text("A registered user."))
+            .may_take("chat", seconds())
+            .may_take("groupchat", seconds())
+            .may_take("chatroom", seconds())
+            .gives::<Envelope<Set>>()
+            .fails(&[fails::USER_NOT_FOUND]),
+        operation::get("/mutes/{usernames}", "getGlobalMute", "Show how a user is muted in all rooms")
+            .gives::<Envelope<Details>>()
+            .fails(&[fails::USER_NOT_FOUND]),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "GlobalMutesReply_{D}")]
 struct Envelope<'a, D> {
     path: &'static str,
     uri: String,
@@ -57,7 +81,8 @@ fn reply<D: Serialize>(call: &Call, data: D) -> HttpResponse {
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GlobalMuteSet")]
 struct Set {
     result: &'static str,
 }
@@ -85,7 +110,8 @@ fn duration_ms(body: &Body, part: &str) -> Result<Option<i64>, Error> {
 }
 
 /// Seconds left, and the moment from which they count, in Unix seconds. The user is called as in the hosted service.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GlobalMute")]
 struct Details {
     userid: String,
     chat: i64,
@@ -101,14 +127,16 @@ async fn get(call: Call) -> Result<HttpResponse, Error> {
     Ok(reply(&call, Details { userid, chat, groupchat, chatroom, unixtime: now.unix_timestamp() }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GlobalMuteList")]
 struct List {
     data: Vec<Entry>,
     unixtime: i64,
 }
 
 /// One part of a user's mute: its name, and the seconds left.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GlobalMuteEntry")]
 struct Entry {
     username: String,
     #[serde(flatten)]

@@ -4,8 +4,10 @@ use std::sync::PoisonError;
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, Data, Json, ServiceConfig};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use super::openapi::operation::{self, Operation};
 use super::{State, resource};
 use crate::error::Causes;
 use crate::{migrations, telemetry};
@@ -16,22 +18,47 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/readyz").route(web::get().to(ready)).route(web::head().to(ready)));
 }
 
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::by("get", "/healthz", "isAlive", "Say that the process is there").open().gives::<Health>(),
+        operation::by("head", "/healthz", "isAliveByHead", "The same without a body").open().gives_nothing(),
+        operation::by("get", "/readyz", "isReady", "Say whether the service takes calls")
+            .says("It is not about to stop, the database can be reached, and its schema is that of this version.")
+            .open()
+            .gives::<Health>()
+            .gives_as::<Health>(503),
+        operation::by("head", "/readyz", "isReadyByHead", "The same without a body").open().gives_nothing().gives_nothing_as(503),
+        operation::by("get", "/metrics", "getMetrics", "Show figures, in Prometheus' text format")
+            .says("On a port of its own where `metrics.port` says so.")
+            .open()
+            .gives_text("text/plain"),
+    ]
+}
+
 /// The path of the figures, wherever they are served.
 pub fn metrics_routes(config: &mut ServiceConfig) {
     config.service(web::resource("/metrics").route(web::get().to(metrics)));
 }
 
+/// `reason` says why the service is not ready.
+#[derive(Serialize, JsonSchema)]
+struct Health {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    status: &'static str,
+}
+
 /// The process is there and answers.
-async fn alive() -> Json<Value> {
-    Json(json!({"status": "alive"}))
+async fn alive() -> Json<Health> {
+    Json(Health { status: "alive", reason: None })
 }
 
 /// The service is not about to stop, the database can be reached, and none of this version's migrations is missing there.
 async fn ready(state: Data<State>) -> HttpResponse {
     let reason = why_not_ready(&state).await;
     let answer = match &reason {
-        None => HttpResponse::Ok().json(json!({"status": "ready"})),
-        Some(reason) => HttpResponse::ServiceUnavailable().json(json!({"status": "not ready", "reason": reason})),
+        None => HttpResponse::Ok().json(Health { status: "ready", reason: None }),
+        Some(_) => HttpResponse::ServiceUnavailable().json(Health { status: "not ready", reason: reason.clone() }),
     };
     let mut last = state.unready.lock().unwrap_or_else(PoisonError::into_inner);
     if *last != reason {

@@ -2,11 +2,17 @@
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder as _};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::call::Call;
 use super::change::OneOrAll;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{
+    failures::{self as fails, Failure},
+    form,
+};
 use super::paging::{self, Page};
 use super::reply::Reply;
 use crate::config::{AddExistingMember, ListCall};
@@ -27,17 +33,63 @@ pub fn routes(config: &mut ServiceConfig) {
         );
 }
 
+/// Why users are not let in.
+const REFUSED_ADDITION: &[Failure] = &[fails::USER_NOT_FOUND, fails::BLOCKED, fails::ROOM_FULL, fails::TOO_MANY_ROOMS];
+
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/chatrooms/{chatroom_id}/users", "listMembers", "List the members")
+            .says(
+                "Page by page, the owner first. With a `limit` or a `cursor`, or `version=v3`: names only, without the owner, \
+                the latest first.",
+            )
+            .by_number()
+            .by_cursor()
+            .query("version", form::one_of("Names only, page by page by cursor.", &["v3"]))
+            .query("sort", form::one_of("Names only, the earliest first.", &["asc"]))
+            .answers::<MemberList>()
+            .counted()
+            .fails(&[fails::ROOM_NOT_FOUND_ON_READ]),
+        operation::post("/chatrooms/{chatroom_id}/users/{usernames}", "addMember", "Add a member")
+            .answers::<AddedOne>()
+            .fails(REFUSED_ADDITION)
+            .fails(&[fails::ALREADY_MEMBER]),
+        operation::post("/chatrooms/{chatroom_id}/users", "addMembers", "Add members, all or none")
+            .says("Who is in already counts as added.")
+            .takes("usernames", form::texts("Registered users, at most 60."))
+            .answers::<AddedSeveral>()
+            .fails(REFUSED_ADDITION)
+            .fails(&[fails::TOO_MANY_NAMES]),
+        operation::delete("/chatrooms/{chatroom_id}/users/{usernames}", "removeMembers", "Remove members")
+            .says(
+                "One, answered with an object; or up to 60 with commas between them, answered with an array. It fails if none \
+                was removed.",
+            )
+            .answers::<OneOrAll<Removal>>()
+            .fails(&[fails::TOO_MANY_NAMES, fails::NOT_MEMBERS, fails::NOT_MEMBERS_TODAY, fails::OWNER_IS_PROTECTED]),
+    ]
+}
+
 /// People of a room: `{"owner": name}`, then `{"member": name}` for each of the others; admins are members here.
 pub struct Affiliations {
     pub owner: Option<String>,
     pub members: NameList,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Affiliation<'a> {
+pub enum Affiliation<'a> {
     Owner(&'a str),
     Member(&'a str),
+}
+
+/// What the list is, in its two forms.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "tells the form of the answer")]
+enum MemberList {
+    ByNumber(Vec<Affiliation<'static>>),
+    ByCursor(Vec<String>),
 }
 
 impl Affiliations {
@@ -79,7 +131,7 @@ async fn list_by_cursor(call: Call) -> Result<Reply<Vec<String>>, Error> {
     Ok(call.reply(entries).count(count).next(&asked, next))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct AddedOne {
     result: bool,
     action: &'static str,
@@ -102,7 +154,7 @@ async fn add_one(call: Call) -> Result<HttpResponse, Error> {
     call.change(add, data).await
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct AddedSeveral {
     newmembers: Vec<String>,
     action: &'static str,
@@ -118,7 +170,7 @@ async fn add_several(call: Call) -> Result<HttpResponse, Error> {
     call.change(add, data).await
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Removal {
     result: bool,
     action: &'static str,

@@ -7,6 +7,7 @@ pub mod actor;
 pub mod body;
 pub mod call;
 pub mod observe;
+pub mod openapi;
 pub mod paging;
 pub mod reply;
 
@@ -20,6 +21,7 @@ mod blocks;
 mod callbacks;
 mod change;
 mod chatrooms;
+mod docs;
 mod events;
 mod global_mutes;
 mod health;
@@ -188,6 +190,8 @@ impl std::ops::Deref for State {
 pub fn routes(config: &mut web::ServiceConfig) {
     config
         .configure(health::routes)
+        .configure(openapi::routes)
+        .configure(docs::routes)
         .service(
             web::scope("/{org_name}/{app_name}")
                 .configure(tokens::routes)

@@ -1,11 +1,14 @@
 //! Moderators of an app: `/moderators`, for the app's own token.
 
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::reply::Reply;
 use crate::accounts::moderators::{self, MAX_ROOMS, ModeratorRole};
 use crate::error::Error;
@@ -18,8 +21,26 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(idempotent_resource("/moderators/{usernames}").route(web::delete().to(remove)));
 }
 
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/moderators", "listModerators", "List the moderators, the longest standing first")
+            .answers::<Vec<Moderator>>()
+            .counted()
+            .fails(&[fails::INVALID_PARAMETER]),
+        operation::post("/moderators", "addModerator", "Make a user a moderator, or change that")
+            .takes("username", form::text("A registered user."))
+            .takes("role", form::one_of("Reads, or acts too.", &["viewer", "moderator"]))
+            .may_take("rooms", form::texts("Ids of rooms; absent for all."))
+            .answers::<Moderator>()
+            .fails(&[fails::USER_NOT_FOUND, fails::ROOM_NOT_FOUND, fails::EXCEED_LIMIT]),
+        operation::delete("/moderators/{usernames}", "removeModerator", "Make a moderator a plain user again")
+            .answers::<Removed>()
+            .fails(&[fails::USER_NOT_FOUND]),
+    ]
+}
+
 /// `rooms` is absent for one who moderates them all; `created` is in Unix milliseconds.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Moderator {
     username: String,
     role: &'static str,
@@ -79,7 +100,8 @@ async fn rooms(call: &Call, given: Vec<String>) -> Result<Vec<String>, Error> {
     Ok(rooms.iter().map(|key| key.id().to_owned()).collect())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ModeratorRemoved")]
 struct Removed {
     username: String,
     result: bool,

@@ -3,11 +3,14 @@
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder as _};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::body::Body;
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::paging;
 use super::restrictions::Restriction;
 use crate::config::ListCall;
@@ -29,8 +32,33 @@ pub fn routes(config: &mut ServiceConfig) {
         );
 }
 
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/chatrooms/{chatroom_id}/mute", "listMutes", "List the mutes in force")
+            .says("All of them; with a `limit` or a `cursor`, page by page.")
+            .by_cursor()
+            .with(&["detail"])
+            .answers::<MuteList>(),
+        operation::post("/chatrooms/{chatroom_id}/mute", "muteMembers", "Mute members, all or none")
+            .says("A user who is muted already gets the new end.")
+            .takes("usernames", form::texts("Members of the room, at most 60."))
+            .takes("mute_duration", form::integer("Milliseconds; -1 is for ever, 0 lifts the mute."))
+            .answers::<Vec<MuteResult>>()
+            .fails(&[fails::TOO_MANY_NAMES, fails::NOT_MEMBERS, fails::NOT_MEMBERS_TODAY, fails::EXCEED_LIMIT]),
+        operation::delete("/chatrooms/{chatroom_id}/mute/{usernames}", "unmuteMembers", "Lift mutes")
+            .says("Of up to 60 users, with commas between them, whether they are in the room or not.")
+            .answers::<Vec<UnmuteResult>>()
+            .fails(&[fails::TOO_MANY_NAMES]),
+        operation::post("/chatrooms/{chatroom_id}/ban", "muteAll", "Mute the whole room")
+            .says("The owner, admins and the whitelist still speak. The mutes of members stay as they are.")
+            .may_take("mute_duration", form::integer("Milliseconds; -1 is for ever, as is nothing."))
+            .answers::<MuteAll>(),
+        operation::delete("/chatrooms/{chatroom_id}/ban", "unmuteAll", "Lift the mute of the whole room").answers::<MuteAll>(),
+    ]
+}
+
 /// Moments are Unix milliseconds.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Muted {
     expire: i64,
     user: String,
@@ -61,7 +89,16 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
     Ok(call.reply(mutes).respond_to(&http))
 }
 
-#[derive(Serialize)]
+/// What the list is, in its two forms.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "tells the form of the answer")]
+enum MuteList {
+    Plain(Vec<Muted>),
+    Detailed(Vec<Restriction>),
+}
+
+#[derive(Serialize, JsonSchema)]
 struct MuteResult {
     result: bool,
     expire: i64,
@@ -96,7 +133,7 @@ fn duration_ms(body: &Body) -> Result<i64, Error> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct UnmuteResult {
     result: bool,
     user: String,
@@ -113,7 +150,7 @@ async fn unmute(call: Call) -> Result<HttpResponse, Error> {
     call.change(mutes::Unmute { names }, data).await
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct MuteAll {
     mute: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 //!
 //! The keys stand in the order in which the contract prints them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::body::{EitherBody, MessageBody};
@@ -11,6 +12,7 @@ use actix_web::http::header::RETRY_AFTER;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, Responder, ResponseError};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -47,7 +49,7 @@ pub struct Reply<D> {
 }
 
 /// Where a feed begins and ends: numbers of events in a room, cursors in an app, where it also is told where to go on.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct FeedEnds {
     /// The oldest event that is kept; as a cursor, the position before it.
     pub oldest: Value,
@@ -169,40 +171,56 @@ impl<E: Serialize, D: Serialize> Responder for UserReply<E, D> {
 }
 
 /// Every key that a success can have, in the contract's order; which of them it has is up to the kind of reply.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Envelope<'a, E, D> {
+#[schemars(rename = "Envelope", description = "The success of a call.")]
+pub(super) struct Envelope<'a, E, D> {
+    /// The HTTP method in lower case, unless the call has a word of its own.
     action: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     application: Option<Uuid>,
+    /// The query string: each key with all its values.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, Vec<String>>>")]
     params: Option<Params>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'static str>,
+    /// The URL of the call without its query.
     uri: String,
     entities: E,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<D>,
+    /// When the call was answered, in Unix milliseconds.
     timestamp: u128,
+    /// How long it took, in milliseconds.
     duration: u128,
     #[serde(skip_serializing_if = "Option::is_none")]
     organization: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     application_name: Option<&'a str>,
+    /// How many elements the answer has.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
+    /// Where the next page begins; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
     #[serde(flatten)]
     feed: Option<FeedEnds>,
 }
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
+/// Why a call was refused, or failed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Failure")]
+pub(super) struct ErrorBody<'a> {
+    /// The kind of failure.
     error: &'a str,
+    /// The same, more closely.
     exception: &'a str,
+    /// When the call was answered, in Unix milliseconds.
     timestamp: u128,
+    /// How long it took, in milliseconds.
     duration: u128,
+    /// What is wrong, for people.
     error_description: String,
 }
 
@@ -223,6 +241,12 @@ fn error_body(error: &Error, duration: Duration) -> ErrorBody<'static> {
         duration: duration.as_millis(),
         error_description: error.to_string(),
     }
+}
+
+/// What the client reads of an error, at a moment like any other.
+pub(super) fn example_of_failure(error: &Error) -> Value {
+    let body = ErrorBody { timestamp: 1_790_000_000_000, ..error_body(error, Duration::from_millis(1)) };
+    serde_json::to_value(body).unwrap_or_default()
 }
 
 /// The success of a change, as it goes over the wire.

@@ -1,10 +1,13 @@
 //! What is in force, until when, by whom and why? `/restrictions`: the mutes and blocks of an app.
 
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::form;
+use super::openapi::operation::{self, Operation};
 use super::paging;
 use super::reply::Reply;
 use crate::error::Error;
@@ -18,8 +21,22 @@ pub fn routes(config: &mut ServiceConfig) {
     config.service(idempotent_resource("/restrictions").route(web::get().to(list)));
 }
 
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/restrictions", "listRestrictions", "List the mutes and blocks in force, the newest first")
+            .says("A page may be short, or empty, and have a cursor all the same: only the last one has none.")
+            .query("kind", form::text(&format!("{}, with commas between them; all where none is named.", KINDS.join(", "))))
+            .query("room", form::text("In which room."))
+            .query("actor", form::text("Who has set them."))
+            .query("user", form::text("Whom they are about."))
+            .by_cursor()
+            .answers::<Vec<AppRestriction>>()
+            .counted(),
+    ]
+}
+
 /// Moments are Unix milliseconds.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Restriction {
     user: String,
     until: i64,
@@ -36,7 +53,7 @@ impl From<RestrictionEntry> for Restriction {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct AppRestriction {
     kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]

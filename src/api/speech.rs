@@ -1,9 +1,12 @@
 //! May this user speak? `/chatrooms/{chatroom_id}/speak`: what a message gateway asks before it lets a message through.
 
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::call::Call;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::reply::Reply;
 use super::{idempotent_resource, resource};
 use crate::error::Error;
@@ -19,12 +22,28 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/chatrooms/{chatroom_id}/speak").route(web::post().to(check_several)));
 }
 
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/chatrooms/{chatroom_id}/users/{usernames}/speak", "checkSpeech", "Say whether a user may speak")
+            .says("As a message gateway asks before it lets a message through.")
+            .answers::<Speech>()
+            .fails(&[fails::INVALID_PARAMETER]),
+        operation::post("/chatrooms/{chatroom_id}/speak", "checkSpeechOfSeveral", "Say who of several users may speak")
+            .reads()
+            .with(&["operator", "reason"])
+            .takes("usernames", form::texts("At most 100, registered or not."))
+            .answers::<Vec<Speech>>()
+            .fails(&[fails::INVALID_PARAMETER, fails::TOO_MANY_NAMES]),
+    ]
+}
+
 /// `layer` is the rule that decides; `until` the end of the mute or the block, in Unix milliseconds, if that decides, and
 /// `reason` why it was laid on, if its actor has said.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Speech {
     user: String,
     allowed: bool,
+    #[schemars(extend("enum" = ["blocked", "not_member", "owner", "global_muted", "muted", "admin", "whitelist", "room_muted", "member"]))]
     layer: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<i64>,

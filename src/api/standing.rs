@@ -1,10 +1,13 @@
 //! Where is this user? `/users/{username}/standing`: every room that knows the user.
 
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::failures as fails;
+use super::openapi::operation::{self, Operation};
 use super::paging;
 use super::reply::Reply;
 use crate::error::Error;
@@ -15,10 +18,22 @@ pub fn routes(config: &mut ServiceConfig) {
     config.service(idempotent_resource("/users/{usernames}/standing").route(web::get().to(list)));
 }
 
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/users/{usernames}/standing", "listStandings", "List every room that knows a user")
+            .says("By id. A room knows its members, and those whom it has muted or blocked.")
+            .by_cursor()
+            .answers::<Vec<RoomStanding>>()
+            .counted()
+            .fails(&[fails::USER_NOT_FOUND]),
+    ]
+}
+
 /// Moments are Unix milliseconds.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RoomStanding {
     id: String,
+    #[schemars(extend("enum" = ["owner", "admin", "member", "none"]))]
     role: &'static str,
     whitelisted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

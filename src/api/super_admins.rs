@@ -1,10 +1,13 @@
 //! Super admins of an app: `/chatrooms/super_admin`.
 
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::paging::Page;
 use super::reply::Reply;
 use crate::accounts::super_admins;
@@ -19,6 +22,22 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(idempotent_resource("/chatrooms/super_admin/{usernames}").route(web::delete().to(demote)));
 }
 
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/chatrooms/super_admin", "listSuperAdmins", "List the super admins, the longest standing first")
+            .by_number()
+            .answers::<Vec<String>>()
+            .counted(),
+        operation::post("/chatrooms/super_admin", "addSuperAdmin", "Make a user a super admin")
+            .takes("superadmin", form::text("A registered user."))
+            .answers::<Promoted>()
+            .fails(&[fails::USER_NOT_FOUND]),
+        operation::delete("/chatrooms/super_admin/{usernames}", "removeSuperAdmin", "Make a super admin a plain user again")
+            .answers::<Demoted>()
+            .fails(&[fails::USER_NOT_FOUND]),
+    ]
+}
+
 /// The super admins, page by page, the longest standing first.
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     let page = Page::of_at_least_one(&call.params(), DEFAULT_PAGE_SIZE);
@@ -27,7 +46,8 @@ async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     Ok(call.reply(names).count(count))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SuperAdminPromoted")]
 struct Promoted {
     result: &'static str,
     resource: &'static str,
@@ -40,8 +60,9 @@ async fn promote(call: Call) -> Result<Reply<Promoted>, Error> {
 }
 
 /// Named so by the hosted service, though it is the former one.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SuperAdminDemoted")]
 struct Demoted {
     new_super_admin: String,
     resource: &'static str,

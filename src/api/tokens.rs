@@ -3,12 +3,15 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::body::Body;
 use super::call::{AppRequest, Call, Caller};
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::reply::Reply;
 use super::resource;
 use super::users::Entity;
@@ -26,6 +29,40 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(resource("/token/revoke").route(web::post().to(revoke)));
 }
 
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::post("/token", "issueToken", "Issue a token")
+            .says(
+                "`client_credentials`: of the app. `password`: of one of its users. `inherit`: the same on the word of the \
+                app, whose token is sent along.",
+            )
+            .unauthenticated()
+            .takes("grant_type", form::one_of("Which kind.", &["client_credentials", "password", "inherit"]))
+            .may_take("client_id", form::text("For `client_credentials`."))
+            .may_take("client_secret", form::text("For `client_credentials`."))
+            .may_take("username", form::text("For `password` and `inherit`."))
+            .may_take("password", form::text("For `password`."))
+            .may_take("autoCreateUser", form::flag("For `inherit`: registers an unknown user, without a password."))
+            .may_take("ttl", form::integer("How long the token lives, in seconds; 0 is for ever."))
+            .gives::<IssuedToken>()
+            .fails(&[fails::UNAUTHENTICATED, fails::NOT_PERMITTED, fails::NO_APP_TOKEN, fails::INVALID_GRANT])
+            .fails(&[fails::GRANT_USER_NOT_FOUND, fails::GRANT_USER_BUSY, fails::ENTITY_NOT_FOUND]),
+        operation::post("/token/introspect", "introspectToken", "Say whether a user's token is good, and whose it is")
+            .reads()
+            .with(&["operator", "reason"])
+            .takes("token", form::text("A token of a user."))
+            .gives::<Introspection>()
+            .fails(&[fails::INVALID_PARAMETER]),
+        operation::post("/token/revoke", "revokeToken", "Revoke one token")
+            .says("Of the app or of a user: the `token`, or the one of that `jti`. One of the two is needed.")
+            .repeatable()
+            .may_take("token", form::text("The token."))
+            .may_take("jti", form::text("The id of the token."))
+            .answers::<Revoked>()
+            .fails(&[fails::JSON_PARSE]),
+    ]
+}
+
 async fn issue(request: AppRequest) -> Result<HttpResponse, Error> {
     let body = request.body()?;
     match text(&body, "grant_type", "grant_type must be provided")? {
@@ -37,7 +74,7 @@ async fn issue(request: AppRequest) -> Result<HttpResponse, Error> {
 }
 
 /// Not wrapped in an envelope, unlike every other answer.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct AppToken {
     access_token: String,
     expires_in: u32,
@@ -64,7 +101,7 @@ async fn app_token(request: &AppRequest, body: &Body) -> Result<HttpResponse, Er
     Ok(HttpResponse::Ok().json(AppToken { access_token: token.text, expires_in: token.expires_in, application: app.uuid }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct UserToken {
     access_token: String,
     expires_in: u32,
@@ -126,8 +163,17 @@ fn user_token(request: &AppRequest, account: Account, life: Life) -> Result<Http
     Ok(HttpResponse::Ok().json(UserToken { access_token: token.text, expires_in: token.expires_in, user: user.into() }))
 }
 
+/// What is issued, in its two forms.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "tells the form of the answer")]
+enum IssuedToken {
+    OfApp(AppToken),
+    OfUser(UserToken),
+}
+
 /// As RFC 7662 has it, for a gateway that must know whose token it was shown.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 struct Introspection {
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -165,7 +211,8 @@ async fn introspect(call: Call) -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(answer))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TokenRevoked")]
 struct Revoked {
     result: bool,
 }

@@ -2,12 +2,15 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::call::Call;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use crate::error::Error;
 use crate::events::feeds;
 use crate::events::log::Kind;
@@ -18,8 +21,21 @@ pub fn routes(config: &mut ServiceConfig) {
     config.service(idempotent_resource("/undo").route(web::post().to(undo)));
 }
 
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::post("/undo", "undo", "Undo an event of a room")
+            .says("If what followed does not forbid it.")
+            .takes("room", form::text("The room."))
+            .takes("n", form::integer("The number of the event in the room."))
+            .answers::<Answer>()
+            .fails(&[fails::ROOM_NOT_FOUND, fails::EVENT_NOT_FOUND, fails::EVENTS_GONE, fails::CANNOT_BE_UNDONE])
+            .fails(&[fails::EXCEED_LIMIT, fails::TOO_MANY_ROOMS, fails::ROOM_FULL, fails::USER_NOT_FOUND]),
+    ]
+}
+
 /// `undone_by` is the number of the first event that says so.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Undone")]
 struct Answer {
     room: String,
     n: i64,

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder as _};
 use futures_util::future::try_join_all;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::body::Body;
 use super::call::Call;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::paging::{self, Page};
 use super::reply::{Reply, UserReply, now_ms};
 use super::{idempotent_resource, resource};
@@ -60,7 +63,98 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(idempotent_resource("/users/{usernames}/joined_chatrooms").route(web::get().to(joined)));
 }
 
-#[derive(Serialize)]
+/// A user to be registered, or an array of them.
+fn new_users() -> Value {
+    let user = form::object(&[
+        ("username", form::text("1 to 64 of the characters a to z, 0 to 9, `_`, `-` and `.`."), true),
+        ("password", form::text("1 to 64 characters."), true),
+        ("nickname", form::text("At most 100 characters."), false),
+    ]);
+    json!({"oneOf": [user, {"type": "array", "items": user, "maxItems": MAX_BATCH}]})
+}
+
+pub fn operations() -> Vec<Operation> {
+    let user = |path: &str| format!("/users/{{usernames}}{path}");
+    vec![
+        operation::post("/users", "registerUsers", "Register a user, or up to 60")
+            .says("In an array, a name that is taken is told in `data`; alone, it fails the call.")
+            .takes_body(new_users())
+            .answers_users::<Entity>()
+            .and_data::<Vec<RegistrationFailure>>()
+            .fails(&[fails::USERNAME_TAKEN]),
+        operation::get("/users", "listUsers", "List the users, the earliest first")
+            .says("At most 100 on a page. With `q`, those whose name or nickname begins so.")
+            .by_cursor()
+            .with(&["q"])
+            .answers_read_users::<Entity>(),
+        operation::delete("/users", "deleteUsers", "Delete the users that a list would show")
+            .by_cursor()
+            .answers_users::<Entity>(),
+        operation::get(&user(""), "getUser", "Show a user").answers_read_users::<Entity>().fails(&[fails::ACCOUNT_NOT_FOUND]),
+        operation::put(&user(""), "setNickname", "Set the name that a user shows")
+            .takes("nickname", form::text("At most 100 characters."))
+            .answers_users::<Entity>()
+            .fails(&[fails::ACCOUNT_NOT_FOUND]),
+        operation::delete(&user(""), "deleteUser", "Delete a user")
+            .says("With the rooms that the user owns, and every standing in others.")
+            .answers_users::<Entity>()
+            .fails(&[fails::ACCOUNT_NOT_FOUND]),
+        operation::put(&user("/password"), "setPassword", "Set a user's password")
+            .takes("newpassword", form::text("1 to 64 characters."))
+            .gives::<Done>()
+            .fails(&[fails::ENTITY_NOT_FOUND]),
+        operation::post(&user("/password"), "setPasswordByPost", "Set a user's password")
+            .says("As `PUT` does, for clients that send `POST`.")
+            .takes("newpassword", form::text("1 to 64 characters."))
+            .gives::<Done>()
+            .fails(&[fails::ENTITY_NOT_FOUND]),
+        operation::post(&user("/activate"), "activateUser", "Let a user sign in again")
+            .gives::<Done>()
+            .fails(&[fails::ACCOUNT_NOT_FOUND]),
+        operation::post(&user("/deactivate"), "deactivateUser", "Let a user not sign in any more")
+            .says("The tokens that the user has are revoked.")
+            .gives::<Done>()
+            .fails(&[fails::ACCOUNT_NOT_FOUND]),
+        operation::get(&user("/disconnect"), "disconnectUser", "Revoke a user's tokens")
+            .says("The only `GET` that changes something.")
+            .with(&["operator", "reason"])
+            .answers::<Disconnected>()
+            .fails(&[fails::ACCOUNT_NOT_FOUND, fails::INVALID_PARAMETER]),
+        operation::get(&user("/disconnect/{resource}"), "disconnectDeviceByGet", "Revoke a user's tokens")
+            .says("As `DELETE` does.")
+            .with(&["operator", "reason"])
+            .answers::<Disconnected>()
+            .fails(&[fails::ACCOUNT_NOT_FOUND, fails::INVALID_PARAMETER]),
+        operation::delete(&user("/disconnect/{resource}"), "disconnectDevice", "Revoke a user's tokens")
+            .says("Devices are not known here: one of them is as good as all.")
+            .answers::<Disconnected>()
+            .fails(&[fails::ACCOUNT_NOT_FOUND]),
+        operation::get(&user("/resources"), "listDevices", "List a user's devices")
+            .says("None is connected to a service that carries no messages.")
+            .answers::<[(); 0]>()
+            .fails(&[fails::ACCOUNT_NOT_FOUND]),
+        operation::get(&user("/status"), "getStatus", "Say whether a user is online")
+            .says("No user is, to a service that carries no messages.")
+            .answers::<BTreeMap<String, &'static str>>()
+            .fails(&[fails::ACCOUNT_NOT_FOUND]),
+        operation::post(&user("/status"), "getStatuses", "Say whether users are online")
+            .says("The path is `/users/batch/status`.")
+            .reads()
+            .with(&["operator", "reason"])
+            .takes("usernames", form::texts("At most 100, registered or not."))
+            .answers::<Vec<BTreeMap<String, &'static str>>>()
+            .fails(&[fails::WRONG_METHOD, fails::INVALID_PARAMETER, fails::TOO_MANY_NAMES]),
+        operation::get(&user("/joined_chatrooms"), "listJoinedChatrooms", "List the rooms that a user is in")
+            .says("The latest joined first; 500 where no page is named.")
+            .by_number()
+            .answers::<Vec<JoinedRoom>>()
+            .counted()
+            .fails(&[fails::USER_NOT_FOUND]),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "User")]
 pub struct Entity {
     uuid: Uuid,
     r#type: &'static str,
@@ -127,7 +221,7 @@ async fn register(call: Call) -> Result<HttpResponse, Error> {
     Ok(call.user_reply(entities(registered)).data(failures).respond_to(&http))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RegistrationFailure {
     username: String,
     #[serde(rename = "registerUserFailReason")]
@@ -254,7 +348,7 @@ async fn search(call: &Call, text: &str) -> Result<(Vec<User>, Option<String>), 
 }
 
 /// The answer of calls that only say what was done.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Done {
     action: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -299,7 +393,7 @@ async fn deactivate(call: Call) -> Result<HttpResponse, Error> {
     Ok(done(&call, "Deactivate user", entities(vec![user])))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Disconnected {
     result: bool,
 }
@@ -366,7 +460,7 @@ fn nickname(body: &Body) -> Result<Option<String>, Error> {
     Ok(nickname)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct JoinedRoom {
     id: String,
     name: String,

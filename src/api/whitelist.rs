@@ -2,11 +2,14 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::call::Call;
 use super::change::OneOrAll;
 use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
 use super::paging;
 use super::reply::Reply;
 use crate::config::ListCall;
@@ -29,6 +32,35 @@ pub fn routes(config: &mut ServiceConfig) {
         );
 }
 
+pub fn operations() -> Vec<Operation> {
+    let refused = [fails::NOT_MEMBERS, fails::NOT_MEMBERS_TODAY];
+    vec![
+        operation::get("/chatrooms/{chatroom_id}/white/users", "listWhitelist", "List the users on the whitelist")
+            .says("In the order in which they were put there: all of them; with a `limit` or a `cursor`, page by page.")
+            .by_cursor()
+            .answers::<Vec<String>>()
+            .counted(),
+        operation::post("/chatrooms/{chatroom_id}/white/users/{usernames}", "whitelistMember", "Put a member on the whitelist")
+            .answers::<WhitelistResult>()
+            .fails(&refused),
+        operation::post("/chatrooms/{chatroom_id}/white/users", "whitelistMembers", "Put members on the whitelist")
+            .says("One result for each; it fails if none is a member.")
+            .takes("usernames", form::texts("Members of the room, at most 60."))
+            .answers::<Vec<WhitelistResult>>()
+            .fails(&refused)
+            .fails(&[fails::TOO_MANY_NAMES]),
+        operation::delete(
+            "/chatrooms/{chatroom_id}/white/users/{usernames}",
+            "unwhitelistMembers",
+            "Take members off the whitelist",
+        )
+        .says("Up to 60, with commas between them; it fails if none is a member.")
+        .answers::<Vec<WhitelistResult>>()
+        .fails(&refused)
+        .fails(&[fails::TOO_MANY_NAMES]),
+    ]
+}
+
 /// E14: the users on the list, in the order in which they were put there; all of them, or by cursor.
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
@@ -44,7 +76,7 @@ async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
 }
 
 /// The room's id is called `chatroomid` here.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct WhitelistResult {
     result: bool,
     action: &'static str,

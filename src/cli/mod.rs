@@ -7,6 +7,7 @@ mod inspect;
 mod migrations;
 mod moderators;
 mod moving;
+mod openapi;
 mod serve;
 mod tokens;
 
@@ -102,6 +103,8 @@ enum Command {
     Export(ExportArguments),
     /// Bring such a file into an app, or an app straight out of a service with the same API; exit with 1 if something was refused.
     Import(ImportArguments),
+    /// Print the description of every call, as OpenAPI 3.1.
+    Openapi,
     /// Ask the service on this machine whether it is ready; exit with 1 if not. For a container's health check.
     Health {
         /// Only ask whether it answers, also if its database does not: what a restart can help.
@@ -130,6 +133,9 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         clap_complete::generate(shell, &mut Cli::command(), "roomward", &mut std::io::stdout());
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Openapi = command {
+        return openapi::print();
+    }
     let settings = Settings::load()?;
     telemetry::log(&settings.log)?;
     match command {
@@ -145,6 +151,6 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Export(arguments) => moving::export(&settings, arguments).await,
         Command::Import(arguments) => moving::import(&settings, arguments).await,
         Command::Health { alive } => serve::health(&settings, alive),
-        Command::Completions { .. } => Ok(ExitCode::SUCCESS),
+        Command::Completions { .. } | Command::Openapi => Ok(ExitCode::SUCCESS),
     }
 }

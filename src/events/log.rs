@@ -5,6 +5,7 @@
 //! feed of an app is in the order of the transactions, and is read only up to the oldest one that is still running:
 //! what comes later is behind the position that a reader has reached. Within a room that is the order of the numbers, too.
 
+use schemars::JsonSchema;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -260,14 +261,14 @@ impl NewEvent {
 }
 
 /// An event, in the same form wherever it is shown. The empty chatroom is the app as a whole.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Event {
     /// The room's id.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub chatroom: String,
     /// Its number within the room.
     pub n: i64,
-    /// What has happened; see [`Kind::text`].
+    /// What has happened: an operation, or one and a type, with a stroke between them.
     pub kind: String,
     /// Whom it is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -14,6 +14,8 @@ use roomward::migrations;
 use roomward::rooms::writer::Writer;
 use roomward::server::{Service, Stop};
 use serde_json::{Value, json};
+
+use crate::openapi::forms;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use uuid::Uuid;
@@ -171,9 +173,18 @@ impl TestApp {
     /// A new app on the service at `address`, whose database is at `url`.
     pub async fn on(address: SocketAddr, url: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
-        let db = PgPoolOptions::new().max_connections(2).connect(url).await.expect("the database");
         let org = format!("org{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let app = new_app(&db, &org, "app").await;
+        Self::named(address, url, &org, "app").await
+    }
+
+    /// A new app of that name on the shared service.
+    pub async fn of(org: &str, name: &str) -> Self {
+        Self::named(SHARED.0.address, shared_database(), org, name).await
+    }
+
+    async fn named(address: SocketAddr, url: &str, org: &str, name: &str) -> Self {
+        let db = PgPoolOptions::new().max_connections(2).connect(url).await.expect("the database");
+        let app = new_app(&db, org, name).await;
         let token = token(&app);
         Self { app, token, db, client: reqwest::Client::new(), address }
     }
@@ -196,6 +207,11 @@ impl TestApp {
     /// The URL of everything in this app.
     pub fn base(&self) -> String {
         format!("http://{}/{}/{}", self.address, self.app.org, self.app.name)
+    }
+
+    /// The URL of a path that belongs to no app.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     /// A request to `path`, below the app, with its token.
@@ -233,10 +249,21 @@ impl TestApp {
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let response = request.send().await.expect("an answer");
+        let answer = self.send_plain(request).await;
+        Answer { status: answer.status, text: self.masked(&answer.text) }
+    }
+
+    /// The same, and nothing is replaced in the answer. Every answer must be one that the OpenAPI document tells of.
+    pub async fn send_plain(&self, request: reqwest::RequestBuilder) -> Answer {
+        let request = request.build().expect("a request");
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = self.client.execute(request).await.expect("an answer");
         let status = response.status().as_u16();
+        let media = response.headers().get("content-type").map(|media| media.to_str().expect("a text").to_owned());
         let text = response.text().await.expect("a body");
-        Answer { status, text: self.masked(&text) }
+        let complaint = forms::complaint(method.as_str(), &path, status, media.as_deref().unwrap_or_default(), &text);
+        assert_eq!(complaint, None);
+        Answer { status, text }
     }
 
     /// What differs from run to run is replaced: BASE, APP, ORG, and all times by T.

@@ -73,6 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "accounts",
+            "api",
             "auth",
             "callbacks",
             "config",

@@ -35,6 +35,7 @@ mod moderators;
 mod moving;
 mod mutes;
 mod observability;
+mod openapi;
 mod page;
 mod permissions;
 mod protocol;

@@ -25,7 +25,7 @@ async fn an_unknown_path_is_404_and_a_wrong_method_405() {
         fails_unsupported(&app.get(path).await, 404);
     }
     let root = |path: &str| app.client.get(format!("http://{}{path}", app.address));
-    for path in ["/", "/nothing", "/favicon.ico"] {
+    for path in ["/nothing", "/favicon.ico", "/docs/nothing"] {
         fails_unsupported(&app.send(root(path)).await, 404);
     }
     for (method, path) in [
