@@ -1,6 +1,6 @@
 # What one does with this checkout. Nothing but a Rust toolchain is needed beforehand.
 
-.PHONY: help run test replay check fmt sqlx bench
+.PHONY: help run test replay check fmt sqlx bench fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,3 +25,6 @@ sqlx: ## regenerate .sqlx/ after a statement or the schema changed
 
 bench: ## measure every call beside PostgreSQL alone, and write docs/performance.md (15 minutes)
 	@scripts/bench
+
+fuzz: ## try 100,000 calls of every kind against the OpenAPI document (FUZZ_REQUESTS, FUZZ_SECONDS)
+	@scripts/fuzz
