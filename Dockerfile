@@ -15,6 +15,7 @@ RUN mkdir -p src tests/api \
  && cargo build --release --locked --bin roomward
 # Statements are checked against .sqlx/: the build needs no database.
 COPY .sqlx .sqlx
+COPY assets assets
 COPY config config
 COPY migrations migrations
 COPY src src
