@@ -319,6 +319,30 @@ impl TestApp {
         sqlx::query_scalar(moments).bind(self.app.id).bind(kind).fetch_all(&self.db).await.expect("events")
     }
 
+    /// The entries of a page of a list with a count, and its cursor.
+    pub async fn page(&self, path: &str) -> (Vec<Value>, Option<String>) {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+        let body = answer.json();
+        let entries = body["data"].as_array().expect("a list").clone();
+        assert_eq!(body["count"], entries.len(), "{}", answer.text);
+        (entries, body.get("cursor").map(|cursor| cursor.as_str().expect("a text").to_owned()))
+    }
+
+    /// All its entries by cursor, and on how many pages they were. `path` has a query.
+    pub async fn pages(&self, path: &str) -> (Vec<Value>, usize) {
+        let (mut seen, mut pages, mut cursor) = (Vec::new(), 0, String::new());
+        loop {
+            let (entries, next) = self.page(&format!("{path}{cursor}")).await;
+            seen.extend(entries);
+            pages += 1;
+            match next {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return (seen, pages),
+            }
+        }
+    }
+
     /// Locks a room from a session of its own: no other session changes it until that is over.
     pub async fn lock_room(&self, room: &str) -> Transaction<'static, Postgres> {
         let mut locked = self.db.begin().await.expect("a transaction");

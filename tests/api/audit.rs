@@ -70,26 +70,12 @@ fn timeless(event: &str) -> Value {
 
 /// The events of a page, and its cursor.
 async fn page(app: &TestApp, query: &str) -> (Vec<Value>, Option<String>) {
-    let answer = app.get(&format!("/audit{query}")).await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    let body = answer.json();
-    let events = body["data"].as_array().expect("a list").clone();
-    assert_eq!(body["count"], events.len(), "{}", answer.text);
-    (events, body.get("cursor").map(|cursor| cursor.as_str().expect("a text").to_owned()))
+    app.page(&format!("/audit{query}")).await
 }
 
 /// All events by cursor, and on how many pages they were.
 async fn all(app: &TestApp, query: &str) -> (Vec<Value>, usize) {
-    let (mut seen, mut pages, mut cursor) = (Vec::new(), 0, String::new());
-    loop {
-        let (events, next) = page(app, &format!("{query}{cursor}")).await;
-        seen.extend(events);
-        pages += 1;
-        match next {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return (seen, pages),
-        }
-    }
+    app.pages(&format!("/audit{query}")).await
 }
 
 /// Room and number of each event.

@@ -88,26 +88,12 @@ const SHOWN: [&str; 9] = [
 
 /// The entries of a page, and its cursor.
 async fn page(app: &TestApp, query: &str) -> (Vec<Value>, Option<String>) {
-    let answer = app.get(&format!("/restrictions{query}")).await;
-    assert_eq!(answer.status, 200, "{query}: {}", answer.text);
-    let body = answer.json();
-    let entries = body["data"].as_array().expect("a list").clone();
-    assert_eq!(body["count"], entries.len(), "{}", answer.text);
-    (entries, body.get("cursor").map(|cursor| cursor.as_str().expect("a text").to_owned()))
+    app.page(&format!("/restrictions{query}")).await
 }
 
 /// All entries by cursor, and on how many pages they were.
 async fn all(app: &TestApp, query: &str) -> (Vec<Value>, usize) {
-    let (mut seen, mut pages, mut cursor) = (Vec::new(), 0, String::new());
-    loop {
-        let (entries, next) = page(app, &format!("{query}{cursor}")).await;
-        seen.extend(entries);
-        pages += 1;
-        match next {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return (seen, pages),
-        }
-    }
+    app.pages(&format!("/restrictions{query}")).await
 }
 
 /// A change on behalf of a moderator, for a reason.
