@@ -9,6 +9,7 @@
 
 use sqlx::PgConnection;
 
+use super::super_admins;
 use super::users::User;
 use crate::db::Db;
 use crate::error::Error;
@@ -82,7 +83,7 @@ async fn read(db: &Db, app: i32, after: i64, size: i64) -> Result<(Vec<ListedUse
 /// Gives places to the first `size` users who have none. The row of the app is locked first: places are committed in the
 /// order in which they are given. Users are locked in the order of their names, as everywhere.
 async fn give_places(connection: &mut PgConnection, app: i32, size: i64) -> Result<(), Error> {
-    sqlx::query!("select from apps where id = $1 for no key update", app).fetch_one(&mut *connection).await?;
+    super_admins::lock(&mut *connection, app).await?;
     let first = sqlx::query_scalar!(
         "select username from users where app = $1 and seq = 0 and deleted_at is null
          order by registered, created_at, username limit $2",
