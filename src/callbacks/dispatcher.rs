@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::sender::{Outcome, OutgoingCallback, Sender, UNREADABLE};
+use super::sender::{Outcome, OutgoingCallback, Sender};
 use super::target::SendError;
 use crate::background::Task;
 use crate::callbacks::deliveries::{self, Attempt, Delivery, Next, Queue, Settled, Timeouts};
@@ -215,7 +215,6 @@ impl Dispatcher {
     /// A secret that cannot be opened is a failure like any other: an instance with other settings may open it.
     async fn send(&self, queue: &Queue, delivery: &Delivery) -> Outcome {
         let Some(unsealed) = self.sender.open(queue.rule, &delivery.target.sealed) else {
-            tracing::error!(rule = %queue.rule, "{UNREADABLE}");
             return Outcome { answer: Err(SendError::SecretUnreadable), latency: Duration::ZERO };
         };
         let Delivery { call_id, attempts, target, appkey, event, .. } = delivery;

@@ -90,13 +90,10 @@ impl Sender {
 
     /// Sends something that has not happened, at once and once.
     pub async fn test(&self, appkey: &str, rule: Uuid, target: &Target) -> Result<Outcome, Error> {
-        let unsealed = self.open(rule, &target.sealed).ok_or_else(|| Error::Internal(UNREADABLE.into()))?;
+        let unsealed =
+            self.open(rule, &target.sealed).ok_or_else(|| Error::Internal(SendError::SecretUnreadable.as_str().into()))?;
         let event = message::test_event();
         let callback = OutgoingCallback { appkey, call_id: Uuid::new_v4(), attempt: 1, event: &event };
         Ok(self.send(&target.url, &unsealed.secret, &callback).await)
     }
 }
-
-/// That a rule's secret cannot be opened.
-pub const UNREADABLE: &str =
-    "the secret of a callback rule cannot be opened: the auth.secret that it was sealed with belongs into auth.previous_secrets";

@@ -57,7 +57,9 @@ impl SendError {
             Self::TimedOut => "timed out",
             Self::Unreachable => "cannot connect",
             Self::Broken => "no answer",
-            Self::SecretUnreadable => "the secret cannot be opened with this auth.secret",
+            Self::SecretUnreadable => {
+                "the secret cannot be opened: what was auth.secret when it was sealed belongs into auth.previous_secrets"
+            }
         }
     }
 }
