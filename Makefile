@@ -1,6 +1,6 @@
 # What one does with this checkout. Nothing but a Rust toolchain is needed beforehand.
 
-.PHONY: help run test replay check fmt sqlx bench fuzz
+.PHONY: help run test test-pgbouncer replay check fmt sqlx bench fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,6 +10,9 @@ run: ## start PostgreSQL and the service, with a demo app, on http://127.0.0.1:8
 
 test: ## run all tests, on a PostgreSQL made for them
 	@scripts/test
+
+test-pgbouncer: ## run all tests on a service that reaches its database through PgBouncer
+	@ROOMWARD_TEST_POOLER=1 scripts/test
 
 replay: ## replay the examples of the page that defines the calls, answers side by side
 	@scripts/test --test api page:: -- --nocapture

@@ -61,6 +61,10 @@ pub struct Server {
 pub struct Database {
     pub url: SecretString,
     pub url_file: PathBuf,
+    pub transaction_pooling: bool,
+    pub read_url: SecretString,
+    pub read_url_file: PathBuf,
+    pub read_max_age_ms: u64,
     pub max_connections: u32,
     pub acquire_timeout_ms: u64,
     pub statement_timeout_ms: u64,
@@ -280,6 +284,7 @@ impl Settings {
     fn read_secret_files(&mut self) -> Result<(), Unusable> {
         let (database, auth) = (&mut self.database, &mut self.auth);
         secret_file::read("database.url", &mut database.url, &database.url_file)?;
+        secret_file::read("database.read_url", &mut database.read_url, &database.read_url_file)?;
         secret_file::read("auth.secret", &mut auth.secret, &auth.secret_file)?;
         secret_file::read("auth.previous_secrets", &mut auth.previous_secrets, &auth.previous_secrets_file)
     }
@@ -291,6 +296,7 @@ impl Settings {
             ("database.acquire_timeout_ms", self.database.acquire_timeout_ms),
             ("database.statement_timeout_ms", self.database.statement_timeout_ms),
             ("database.lock_timeout_ms", self.database.lock_timeout_ms),
+            ("database.read_max_age_ms", self.database.read_max_age_ms),
             ("auth.token_ttl_seconds", self.auth.token_ttl_seconds.into()),
             ("passwords.at_once", self.passwords.at_once as u64),
             ("limits.members_per_room", self.limits.members_per_room.into()),
@@ -354,8 +360,14 @@ impl Settings {
             let example = "ROOMWARD__DATABASE__URL=postgres://user:password@host/database";
             return Err(Unusable(format!("database.url is not set, nor is database.url_file ({example})")));
         }
-        database_url::check(url)?;
+        database_url::check("database.url", url)?;
         Ok(url)
+    }
+
+    /// The standby's URL, if there is one.
+    pub fn read_url(&self) -> Result<Option<&str>, Unusable> {
+        let url = Some(self.database.read_url.expose_secret()).filter(|url| !url.is_empty());
+        url.map(|url| database_url::check("database.read_url", url).map(|()| url)).transpose()
     }
 
     /// The secrets that verify tokens, the signing one first.

@@ -2,21 +2,26 @@
 
 mod columns;
 mod lane;
+mod session;
+pub mod standby;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool, SqlStr};
 use tokio::sync::watch;
 
 pub use self::lane::Lane;
 use self::lane::{Lanes, Lease};
+pub use self::session::{Begin, Session};
+use self::standby::Standby;
 use crate::error::Error;
 
 /// The database of this process.
 #[derive(Clone)]
 pub struct Db {
     lanes: Lanes,
+    standby: Option<Arc<Standby>>,
     events: Arc<watch::Sender<()>>,
 }
 
@@ -28,12 +33,23 @@ impl Db {
 
     /// The database behind a lane.
     pub fn of(lane: Lane) -> Self {
-        Self { lanes: Lanes::new(lane), events: Arc::new(watch::Sender::new(())) }
+        Self { lanes: Lanes::new(lane), standby: None, events: Arc::new(watch::Sender::new(())) }
     }
 
     /// The same for one thread, whose single statements go through a lane of their own.
     pub fn with_own(&self, lane: Lane) -> Self {
         Self { lanes: self.lanes.with_own(lane), ..self.clone() }
+    }
+
+    /// The same, with a standby for reads that may be a little old.
+    pub fn with_standby(&self, standby: Arc<Standby>) -> Self {
+        Self { standby: Some(standby), ..self.clone() }
+    }
+
+    /// The same for lists: its single statements are answered by the standby, if there is one and it is not too far behind.
+    pub fn for_lists(&self) -> Self {
+        let lanes = self.standby.iter().fold(self.lanes.clone(), |lanes, standby| lanes.preferring(standby.clone()));
+        Self { lanes, ..self.clone() }
     }
 
     /// What runs single statements.
@@ -57,12 +73,9 @@ impl Db {
     pub async fn begin(&self) -> Result<Transaction, Error> {
         let mut tries_left = self.lanes.options().get_max_connections();
         loop {
-            let mut transaction = Transaction { connection: Some(self.lanes.acquire_common().await?) };
-            match transaction.say("begin").await {
-                Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) if tries_left > 0 => tries_left -= 1,
-                Err(sqlx::Error::Database(cause)) if tries_left > 0 && is_gone(&*cause) => tries_left -= 1,
-                Err(error) => return Err(error.into()),
-                Ok(()) => return Ok(transaction),
+            match Transaction::begin(self.lanes.acquire_common().await?).await {
+                Err(error) if tries_left > 0 && is_connection_lost(&error) => tries_left -= 1,
+                begun => return Ok(begun?),
             }
         }
     }
@@ -78,9 +91,23 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    async fn begin(lease: Lease) -> Result<Self, sqlx::Error> {
+        let begin = lease.begin().statement();
+        let mut transaction = Self { connection: Some(lease) };
+        transaction.say(begin).await?;
+        Ok(transaction)
+    }
+
     /// Keeps what was done if it has succeeded, and undoes it if not.
-    pub async fn end<T>(mut self, done: Result<T, Error>) -> Result<T, Error> {
-        let said = self.say(if done.is_ok() { "commit" } else { "rollback" }).await;
+    pub async fn end<T>(self, done: Result<T, Error>) -> Result<T, Error> {
+        self.finish(done).await
+    }
+
+    async fn finish<T, E: From<sqlx::Error>>(mut self, done: Result<T, E>) -> Result<T, E> {
+        let said = match self.forget_statements().await {
+            Ok(()) => self.say(SqlStr::from_static(if done.is_ok() { "commit" } else { "rollback" })).await,
+            error => error,
+        };
         match said {
             Ok(()) => self.connection.take().into_iter().for_each(Lease::keep),
             Err(error) if done.is_ok() => return Err(error.into()),
@@ -92,7 +119,8 @@ impl Transaction {
 
     /// Keeps what was done.
     pub async fn commit(mut self) -> Result<(), CommitError> {
-        match self.say("commit").await {
+        self.forget_statements().await.map_err(|error| CommitError::Refused(error.into()))?;
+        match self.say(SqlStr::from_static("commit")).await {
             Ok(()) => {
                 self.connection.take().into_iter().for_each(Lease::keep);
                 Ok(())
@@ -105,12 +133,20 @@ impl Transaction {
 
     /// Undoes what was done. If that fails, the connection is gone, and the transaction with it.
     pub async fn undo(mut self) {
-        if self.say("rollback").await.is_ok() {
+        if self.forget_statements().await.is_ok() && self.say(SqlStr::from_static("rollback")).await.is_ok() {
             self.connection.take().into_iter().for_each(Lease::keep);
         }
     }
 
-    async fn say(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+    /// Behind a pooler, nothing that was prepared may stay behind for whom the connection is lent to next.
+    async fn forget_statements(&mut self) -> Result<(), sqlx::Error> {
+        if self.connection.as_ref().is_some_and(|lease| lease.begin().is_pooled()) {
+            self.clear_cached_statements().await?;
+        }
+        Ok(())
+    }
+
+    async fn say(&mut self, statement: SqlStr) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(statement).execute(&mut **self).await.map(drop)
     }
 }
@@ -164,11 +200,17 @@ fn sql_state(error: &Error) -> Option<String> {
     }
 }
 
+/// The connection is of no use any more; another one may be.
+fn is_connection_lost(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) || is_gone_error(error)
+}
+
 fn is_gone_error(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(cause) if is_gone(&**cause))
 }
 
-/// The server has ended the connection: it stops, has crashed, or is starting.
+/// The server has ended the connection: it stops, has crashed, or is starting. A pooler in between says so as a failure of
+/// the connection (08), whatever it has sent on to the server before.
 fn is_gone(cause: &dyn sqlx::error::DatabaseError) -> bool {
-    cause.code().is_some_and(|code| code.starts_with("57P0"))
+    cause.code().is_some_and(|code| code.starts_with("57P0") || code.starts_with("08"))
 }

@@ -2,12 +2,13 @@
 //!
 //! Each check says what it has seen. A warning is worth a look; a failure loses data, or keeps the service from working.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::config::Settings;
+use crate::db::standby;
 use crate::error::Error;
 use crate::migrations;
 
@@ -63,7 +64,13 @@ impl Finding {
 }
 
 /// Makes all checks, in the order in which they are to be read.
-pub async fn examine(settings: &Settings, connection: &mut PgConnection) -> Result<Vec<Finding>, Error> {
+///
+/// The standby is what a connection to it has come to, if there is to be one.
+pub async fn examine(
+    settings: &Settings,
+    connection: &mut PgConnection,
+    standby: Option<Result<PgConnection, String>>,
+) -> Result<Vec<Finding>, Error> {
     let mut findings = vec![secret(settings), development(settings), file_descriptors(settings)];
     findings.push(version(connection).await?);
     findings.push(schema(connection).await?);
@@ -75,6 +82,9 @@ pub async fn examine(settings: &Settings, connection: &mut PgConnection) -> Resu
     findings.push(long_transactions(connection).await?);
     findings.push(slots(connection).await?);
     findings.push(transaction_ids(connection).await?);
+    if let Some(standby) = standby {
+        findings.push(follower(settings, connection, standby).await?);
+    }
     Ok(findings)
 }
 
@@ -312,4 +322,38 @@ async fn transaction_ids(connection: &mut PgConnection) -> Result<Finding, Error
     } else {
         Finding::ok(CHECK, format!("the oldest is {age} back"))
     })
+}
+
+/// Whether the standby can answer reads.
+async fn follower(
+    settings: &Settings,
+    primary: &mut PgConnection,
+    there: Result<PgConnection, String>,
+) -> Result<Finding, Error> {
+    const CHECK: &str = "standby";
+    let bad =
+        |seen: String, remedy: &str| Ok(Finding::new(CHECK, Level::Warning, format!("{seen}; the primary answers"), remedy));
+    let mut there = match there {
+        Ok(there) => there,
+        Err(error) => return bad(error, "start it, or leave database.read_url empty"),
+    };
+    let source = standby::position(&mut *primary).await?;
+    let started = Instant::now();
+    loop {
+        let copy = standby::position(&mut there).await?;
+        if let Err(why) = copy.follows(&source) {
+            return bad(why.into(), "lead database.read_url to a standby of the server at database.url");
+        }
+        let age = started.elapsed();
+        if copy.is_past(&source) {
+            return Ok(Finding::ok(CHECK, format!("follows, at most {} ms behind", age.as_millis())));
+        }
+        if age > Duration::from_millis(settings.database.read_max_age_ms) {
+            return bad(
+                format!("more than {} ms behind", age.as_millis()),
+                "look for what holds it up: long queries there, its disk, the network; or raise database.read_max_age_ms",
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

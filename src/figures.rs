@@ -32,6 +32,8 @@ const ALL: &[(&str, Kind, Unit, &str)] = &[
 
     ("roomward_changes_waiting", Kind::Gauge, Unit::Count, "Changes of rooms that wait for their batch; at most writes.queue."),
     ("roomward_database_connections_in_use", Kind::Gauge, Unit::Count, "Connections to PostgreSQL that are at work; at most database.max_connections."),
+    ("roomward_standby_lag_seconds", Kind::Gauge, Unit::Seconds, "How old the answers of the standby at database.read_url are at most; NaN if that is not known."),
+    ("roomward_standby_reads_total", Kind::Counter, Unit::Count, "Reads that went to the standby, by what came of them: answered, or failed (the primary answered then)."),
     ("roomward_database_waiting", Kind::Gauge, Unit::Count, "Who waits for a connection to PostgreSQL."),
 
     ("roomward_expired_mutes_total", Kind::Counter, Unit::Count, "Mutes that ended by themselves, told by this instance."),

@@ -9,7 +9,6 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, PayloadConfig};
 use actix_web::{App, HttpServer};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
@@ -19,7 +18,8 @@ use crate::api::{self, State};
 use crate::callbacks::dispatcher;
 use crate::callbacks::sender::Sender;
 use crate::config::{self, Settings};
-use crate::db::{Db, Lane};
+use crate::db::standby::Standby;
+use crate::db::{Db, Lane, Session};
 use crate::events::subscriptions::Following;
 use crate::rooms::writer::Writer;
 use crate::tasks::{backlog, expiry, purge, retention};
@@ -63,8 +63,12 @@ impl Service {
     /// Builds a service and binds its port. The database need not be there yet.
     pub fn new(settings: Settings) -> Result<Self, Failure> {
         let shares = Shares::of(&settings);
-        let options = connect_options(&settings.database, settings.database_url()?)?;
-        let db = Db::of(Lane::new(pool(&settings.database, options.clone(), shares.common)));
+        let session = session(&settings.database, settings.database_url()?)?;
+        let mut db = Db::of(lane(&settings.database, &session, shares.common));
+        let standby = settings.read_url()?.map(|url| standby(&settings.database, url)).transpose()?;
+        if let Some(standby) = &standby {
+            db = db.with_standby(standby.clone());
+        }
         let writer = Writer::new(db.clone(), &settings.writes);
         let (following, stop) = (Arc::new(Following::new(&settings.events)), CancellationToken::new());
         // The state has another one for trials: connections to targets live with the threads that made them.
@@ -86,12 +90,16 @@ impl Service {
         background.spawn(dispatcher::run(db.clone(), sender, settings.callbacks.clone(), stop.clone()));
         background.spawn(backlog::run(db.clone(), stop.clone()));
         background.spawn(upkeep(stop.clone()));
+        if let Some(standby) = standby {
+            let (db, stop) = (db.clone(), stop.clone());
+            background.spawn(async move { standby.watch(db.pool(), &stop).await });
+        }
 
         let own_metrics = &settings.metrics;
         let metrics = (own_metrics.port != 0).then(|| bind(&own_metrics.host, own_metrics.port)).transpose()?.map(serve_metrics);
         let patience = Duration::from_secs(settings.server.shutdown_seconds);
         let drain = (state.draining.clone(), Duration::from_secs(settings.server.drain_seconds));
-        let server = serve(listener, state, shares, options)?;
+        let server = serve(listener, state, shares, session)?;
         Ok(Self { address, server, metrics: metrics.transpose()?, background, stop, drain, db, patience })
     }
 
@@ -179,14 +187,14 @@ impl Shares {
     }
 }
 
-fn serve(listener: TcpListener, state: State, shares: Shares, options: PgConnectOptions) -> std::io::Result<Server> {
+fn serve(listener: TcpListener, state: State, shares: Shares, session: Session) -> std::io::Result<Server> {
     let (settings, max_body_bytes) = (state.settings.server.clone(), state.settings.server.max_body_bytes);
     let has_metrics = state.settings.metrics.port == 0;
     // Runs once in the thread of each worker.
     let app = move || {
         let db = match shares.worker {
             0 => state.db.clone(),
-            share => state.db.with_own(Lane::new(pool(&state.settings.database, options.clone(), share))),
+            share => state.db.with_own(lane(&state.settings.database, &session, share)),
         };
         App::new()
             .app_data(Data::new(state.reaching(db)))
@@ -220,21 +228,23 @@ fn serve_metrics(listener: TcpListener) -> std::io::Result<Server> {
 }
 
 /// How the database is reached, by the settings and the URL. Fails on a URL that is none of PostgreSQL's.
-pub fn connect_options(settings: &config::Database, url: &str) -> Result<PgConnectOptions, Failure> {
+pub fn session(database: &config::Database, url: &str) -> Result<Session, Failure> {
     // The parser's own message may carry the URL, and the URL a password.
     let options: PgConnectOptions = url.parse().map_err(|_| "settings: database.url is not a PostgreSQL URL")?;
-    Ok(options.application_name("roomward").options([
-        ("statement_timeout", settings.statement_timeout_ms.to_string()),
-        ("lock_timeout", settings.lock_timeout_ms.to_string()),
-        ("idle_in_transaction_session_timeout", settings.statement_timeout_ms.to_string()),
+    let settings = [
+        ("statement_timeout", database.statement_timeout_ms.to_string()),
+        ("lock_timeout", database.lock_timeout_ms.to_string()),
+        ("idle_in_transaction_session_timeout", database.statement_timeout_ms.to_string()),
         // Planning a statement costs more than running it, and all of them are written so that one plan is good for all.
         ("plan_cache_mode", "force_generic_plan".into()),
-    ]))
+    ];
+    let open = if database.transaction_pooling { Session::pooled } else { Session::direct };
+    Ok(open(options.application_name("roomward"), settings))
 }
 
 /// Connections are made when they are needed: the service starts without a database, and outlives one.
-fn pool(settings: &config::Database, options: PgConnectOptions, max_connections: u32) -> PgPool {
-    PgPoolOptions::new()
+fn lane(settings: &config::Database, session: &Session, max_connections: u32) -> Lane {
+    let pool = PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
         // A round trip for each use would cost some 6 %; a connection that was just used is trusted.
@@ -247,7 +257,13 @@ fn pool(settings: &config::Database, options: PgConnectOptions, max_connections:
                 Ok(true)
             })
         })
-        .connect_lazy_with(options)
+        .connect_lazy_with(session.options.clone());
+    Lane::new(pool).begun_by(session.begin.clone())
+}
+
+fn standby(settings: &config::Database, url: &str) -> Result<Arc<Standby>, Failure> {
+    let lane = lane(settings, &session(settings, url)?, settings.max_connections);
+    Ok(Arc::new(Standby::new(lane, Duration::from_millis(settings.read_max_age_ms))))
 }
 
 async fn upkeep(stop: CancellationToken) {

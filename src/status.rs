@@ -66,9 +66,9 @@ pub struct Rule {
 /// Looks at all of it.
 pub async fn read(db: &Db) -> Result<Status, Error> {
     let (deliveries_pending, deliveries_dead) = deliveries::count(db).await?;
-    let mut connection = db.pool().acquire().await?;
-    let migrations_missing = migrations::missing(&mut connection).await?;
-    drop(connection);
+    let mut transaction = db.begin().await?;
+    let migrations_missing = migrations::missing(&mut transaction).await?;
+    transaction.undo().await;
     let sums = sqlx::query!(
         r#"select (select count(*) from apps) as "apps!",
                   (select greatest(0, reltuples)::bigint from pg_class where oid = 'chatrooms'::regclass) as "rooms!",

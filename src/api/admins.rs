@@ -44,11 +44,11 @@ async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
         let asked = call.cursor_request("admins")?;
         let CursorPage { entries, next } =
-            read::admins::list_after(&call.state.db, &call.room()?, asked.after, asked.limit).await?;
+            read::admins::list_after(&call.state.db.for_lists(), &call.room()?, asked.after, asked.limit).await?;
         let count = entries.len();
         return Ok(call.reply(entries).count(count).next(&asked, next));
     }
-    let admins = read::admins::list(&call.state.db, &call.room()?).await?;
+    let admins = read::admins::list(&call.state.db.for_lists(), &call.room()?).await?;
     let count = admins.len();
     Ok(call.reply(admins).count(count))
 }

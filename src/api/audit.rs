@@ -73,7 +73,7 @@ async fn list(call: Call) -> Result<Reply<Vec<Event>>, Error> {
         span.to = cursor;
     }
     let limit = paging::limit(&params, DEFAULT_LIMIT, paging::MAX_LIMIT);
-    let page = audit::read(&call.state.db, &filter, span, Order::NewestFirst, limit).await?;
+    let page = audit::read(&call.state.db.for_lists(), &filter, span, Order::NewestFirst, limit).await?;
     let cursor = page.rest.map(|rest| call.state.cursors.write(&scope, &rest.to));
     let count = page.events.len();
     Ok(call.reply(page.events).count(count).cursor(cursor))

@@ -73,7 +73,7 @@ pub fn operations() -> Vec<Operation> {
 /// E9: the blocked users, in the order in which they were blocked; all of them, or by cursor, then with the details of their
 /// blocks if asked to.
 async fn list(call: Call) -> Result<HttpResponse, Error> {
-    let (http, db, params) = (call.http().clone(), call.state.db.clone(), call.params());
+    let (http, db, params) = (call.http().clone(), call.state.db.for_lists(), call.params());
     if paging::wants_detail(&params) {
         let asked = call.cursor_request("blocks")?;
         let CursorPage { entries, next } = read::restrictions::blocks_after(&db, &call.room()?, asked.after, asked.limit).await?;

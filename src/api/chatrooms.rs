@@ -158,7 +158,7 @@ const DEFAULT_LIMIT: i64 = 10;
 /// begins so.
 async fn list(call: Call) -> Result<Reply<Vec<RoomSummary>>, Error> {
     let params = call.params();
-    let (db, app) = (&call.state.db, call.app.id);
+    let (db, app) = (&call.state.db.for_lists(), call.app.id);
     let (rooms, cursor) = if let Some(text) = paging::searched(&params) {
         if let Some(number) = ["pagenum", "pagesize"].into_iter().find(|key| params.first(key).is_some()) {
             return Err(Error::InvalidParameter(format!("{number} is invalid: a search goes by limit and cursor")));
@@ -191,7 +191,7 @@ async fn search(call: &Call, text: &str) -> Result<(Vec<Summary>, Option<String>
     let after = call.state.cursors.read(&scope, &params)?;
     let Some(prefix) = Prefix::new(text) else { return Ok((Vec::new(), None)) };
     let limit = paging::limit(&params, DEFAULT_LIMIT, paging::MAX_LIMIT);
-    let page = read::search::rooms(&call.state.db, app, &prefix, after, limit).await?;
+    let page = read::search::rooms(&call.state.db.for_lists(), app, &prefix, after, limit).await?;
     Ok((page.entries, page.next.map(|next| call.state.cursors.write(&scope, &next))))
 }
 

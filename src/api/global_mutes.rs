@@ -146,7 +146,7 @@ struct Entry {
 /// The muted users, page by page, by name; an entry for each part that is muted.
 async fn list(call: Call) -> Result<HttpResponse, Error> {
     let page = Page::in_camel_case(&call.params(), MAX_PAGE_SIZE);
-    let (mutes, now) = global_mutes::list(&call.state.db, call.app.id, page.skip, page.size).await?;
+    let (mutes, now) = global_mutes::list(&call.state.db.for_lists(), call.app.id, page.skip, page.size).await?;
     let data = mutes.into_iter().flat_map(|mute| entries(mute, now)).collect();
     Ok(reply(&call, List { data, unixtime: now.unix_timestamp() }))
 }

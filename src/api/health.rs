@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::openapi::operation::{self, Operation};
 use super::{State, resource};
-use crate::error::Causes;
+use crate::error::{Causes, Error};
 use crate::{migrations, telemetry};
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -77,8 +77,10 @@ async fn why_not_ready(state: &State) -> Option<String> {
         return Some("stopping".into());
     }
     let missing = async {
-        let mut connection = state.db.pool().acquire().await?;
-        migrations::missing(&mut connection).await
+        let mut transaction = state.db.begin().await?;
+        let missing = migrations::missing(&mut transaction).await?;
+        transaction.undo().await;
+        Ok::<_, Error>(missing)
     };
     match missing.await {
         Ok(0) => None,

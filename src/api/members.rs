@@ -115,7 +115,7 @@ async fn list(call: Call) -> Result<HttpResponse, Error> {
     }
     let page = Page::of(&params);
     let read::members::MemberPage { owner, members } =
-        read::members::page(&call.state.db, &call.room_on_read()?, page.skip, page.size).await?;
+        read::members::page(&call.state.db.for_lists(), &call.room_on_read()?, page.skip, page.size).await?;
     let affiliations = Affiliations { owner, members };
     let count = affiliations.len();
     Ok(call.reply(affiliations).count(count).respond_to(&http))
@@ -126,7 +126,7 @@ async fn list_by_cursor(call: Call) -> Result<Reply<Vec<String>>, Error> {
     let order = if call.params().first("sort") == Some("asc") { Order::OldestFirst } else { Order::NewestFirst };
     let asked = call.cursor_request(if order == Order::OldestFirst { "members" } else { "members/newest" })?;
     let CursorPage { entries, next } =
-        read::members::list_after(&call.state.db, &call.room_on_read()?, order, asked.after, asked.limit).await?;
+        read::members::list_after(&call.state.db.for_lists(), &call.room_on_read()?, order, asked.after, asked.limit).await?;
     let count = entries.len();
     Ok(call.reply(entries).count(count).next(&asked, next))
 }

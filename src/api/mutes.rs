@@ -72,7 +72,7 @@ impl From<MuteEntry> for Muted {
 
 /// E18: the mutes in force; all of them, or by cursor, then with their details if asked to. No `count` here.
 async fn list(call: Call) -> Result<HttpResponse, Error> {
-    let (http, db, params) = (call.http().clone(), call.state.db.clone(), call.params());
+    let (http, db, params) = (call.http().clone(), call.state.db.for_lists(), call.params());
     if paging::wants_detail(&params) {
         let asked = call.cursor_request("mutes")?;
         let CursorPage { entries, next } = read::restrictions::mutes_after(&db, &call.room()?, asked.after, asked.limit).await?;

@@ -83,7 +83,7 @@ async fn list(call: Call) -> Result<Reply<Vec<AppRestriction>>, Error> {
     let scope = format!("restrictions/{app}/{kinds:?}/{room:?}/{actor:?}/{user:?}");
     let after = call.state.cursors.read(&scope, &params)?;
     let limit = paging::limit(&params, DEFAULT_LIMIT, paging::MAX_LIMIT);
-    let page = restrictions::read(&call.state.db, &filter, after, limit).await?;
+    let page = restrictions::read(&call.state.db.for_lists(), &filter, after, limit).await?;
     let cursor = page.next.map(|next| call.state.cursors.write(&scope, &next));
     let count = page.entries.len();
     Ok(call.reply(page.entries.into_iter().map(AppRestriction::from).collect()).count(count).cursor(cursor))

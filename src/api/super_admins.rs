@@ -41,7 +41,7 @@ pub fn operations() -> Vec<Operation> {
 /// The super admins, page by page, the longest standing first.
 async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     let page = Page::of_at_least_one(&call.params(), DEFAULT_PAGE_SIZE);
-    let names = super_admins::list(&call.state.db, call.app.id, page.skip, page.size).await?;
+    let names = super_admins::list(&call.state.db.for_lists(), call.app.id, page.skip, page.size).await?;
     let count = names.len();
     Ok(call.reply(names).count(count))
 }

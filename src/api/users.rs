@@ -343,7 +343,7 @@ async fn search(call: &Call, text: &str) -> Result<(Vec<User>, Option<String>), 
     let after = call.state.cursors.read(&scope, &params)?;
     let Some(prefix) = Prefix::new(text) else { return Ok((Vec::new(), None)) };
     let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
-    let page = users::search(&call.state.db, app, &prefix, after, limit).await?;
+    let page = users::search(&call.state.db.for_lists(), app, &prefix, after, limit).await?;
     Ok((page.entries, page.next.map(|next| call.state.cursors.write(&scope, &next))))
 }
 
@@ -478,7 +478,7 @@ async fn joined(call: Call) -> Result<Reply<Vec<JoinedRoom>>, Error> {
         (None, None) => Page { skip: 0, size: LATEST_ROOMS },
         _ => Page::of(&params),
     };
-    let rooms = users::joined(&call.state.db, call.app.id, &call.user(), page.skip, page.size).await?;
+    let rooms = users::joined(&call.state.db.for_lists(), call.app.id, &call.user(), page.skip, page.size).await?;
     let count = rooms.len();
     // A text in today's documents; no room is ever disabled here.
     let disabled = call.rules.compat.shows_disabled().then_some("false");

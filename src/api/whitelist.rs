@@ -66,11 +66,11 @@ async fn list(call: Call) -> Result<Reply<Vec<String>>, Error> {
     if paging::is_by_cursor(&call.params()) {
         let asked = call.cursor_request("whitelist")?;
         let CursorPage { entries, next } =
-            read::whitelist::list_after(&call.state.db, &call.room()?, asked.after, asked.limit).await?;
+            read::whitelist::list_after(&call.state.db.for_lists(), &call.room()?, asked.after, asked.limit).await?;
         let count = entries.len();
         return Ok(call.reply(entries).count(count).next(&asked, next));
     }
-    let whitelist = read::whitelist::list(&call.state.db, &call.room()?).await?;
+    let whitelist = read::whitelist::list(&call.state.db.for_lists(), &call.room()?).await?;
     let count = whitelist.len();
     Ok(call.reply(whitelist).count(count))
 }

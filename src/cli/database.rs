@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use roomward::config::Settings;
-use roomward::db::Db;
+use roomward::config::{self, Settings};
+use roomward::db::{Db, Lane, Session};
 use roomward::migrations;
-use roomward::server::connect_options;
+use roomward::server::session;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgConnection};
 
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub async fn connect(settings: &Settings) -> Result<Db, Failure> {
     let mut connection = connect_unmigrated(settings).await?;
     require_migrations(&mut connection).await?;
-    let options = options(settings)?;
-    Ok(Db::new(PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_lazy_with(options)))
+    let session = session(&settings.database, settings.database_url()?)?;
+    Ok(db(PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE), session))
 }
 
 /// The same with several connections, for what takes its time: statements that read or write a whole app, and that wait for
@@ -27,24 +27,44 @@ pub async fn connect(settings: &Settings) -> Result<Db, Failure> {
 pub async fn connect_patiently(settings: &Settings, connections: u32) -> Result<Db, Failure> {
     let mut connection = connect_unmigrated(settings).await?;
     require_migrations(&mut connection).await?;
-    let limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
-    let options = options(settings)?.options(limits.map(|limit| (limit, "0")));
-    Ok(Db::new(PgPoolOptions::new().max_connections(connections).connect_lazy_with(options)))
+    let without_limits = config::Database { statement_timeout_ms: 0, lock_timeout_ms: 0, ..settings.database.clone() };
+    let session = session(&without_limits, settings.database_url()?)?;
+    Ok(db(PgPoolOptions::new().max_connections(connections), session))
+}
+
+fn db(pool: PgPoolOptions, Session { options, begin }: Session) -> Db {
+    Db::of(Lane::shared(pool.connect_lazy_with(options)).begun_by(begin))
 }
 
 /// A connection to a database that is there, whatever its schema.
 pub async fn connect_unmigrated(settings: &Settings) -> Result<PgConnection, Failure> {
-    let options = options(settings)?;
-    match tokio::time::timeout(PATIENCE, options.connect()).await {
+    connect_to("database.url", session(&settings.database, settings.database_url()?)?).await
+}
+
+/// A connection to the standby, if there is to be one.
+pub async fn connect_standby(settings: &Settings) -> Option<Result<PgConnection, Failure>> {
+    let url = settings.read_url().transpose()?;
+    let connect = async { connect_to("database.read_url", session(&settings.database, url?)?).await };
+    Some(connect.await)
+}
+
+/// A connection to the server that a setting leads to.
+async fn connect_to(setting: &str, Session { options, begin }: Session) -> Result<PgConnection, Failure> {
+    let connect = async {
+        let mut connection = options.connect().await?;
+        if begin.is_pooled() {
+            // All that a command asks is one transaction then.
+            sqlx::raw_sql(begin.statement()).execute(&mut connection).await?;
+        }
+        Ok(connection)
+    };
+    match tokio::time::timeout(PATIENCE, connect).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(explain(&options, &error).into()),
+        Ok(Err(error)) => Err(explain(setting, &options, &error).into()),
         Err(_) => {
             let seconds = PATIENCE.as_secs();
-            Err(format!(
-                "{} does not answer within {seconds} s: is the host in database.url right, and not cut off?",
-                place(&options)
-            )
-            .into())
+            let place = place(&options);
+            Err(format!("{place} does not answer within {seconds} s: is the host in {setting} right, and not cut off?").into())
         }
     }
 }
@@ -57,29 +77,25 @@ pub async fn require_migrations(connection: &mut PgConnection) -> Result<(), Fai
     }
 }
 
-fn options(settings: &Settings) -> Result<PgConnectOptions, Failure> {
-    connect_options(&settings.database, settings.database_url()?)
-}
-
 fn place(options: &PgConnectOptions) -> String {
     format!("PostgreSQL at {}:{}", options.get_host(), options.get_port())
 }
 
 /// What is wrong, and what helps. PostgreSQL's own words carry no password.
-fn explain(options: &PgConnectOptions, error: &sqlx::Error) -> String {
+fn explain(setting: &str, options: &PgConnectOptions, error: &sqlx::Error) -> String {
     let place = place(options);
     match error {
-        sqlx::Error::Io(cause) => format!("cannot reach {place}: {cause}: is it running, and is database.url right?"),
-        sqlx::Error::Tls(cause) => format!("{place} cannot be trusted: {cause}: see sslmode and sslrootcert in database.url"),
+        sqlx::Error::Io(cause) => format!("cannot reach {place}: {cause}: is it running, and is {setting} right?"),
+        sqlx::Error::Tls(cause) => format!("{place} cannot be trusted: {cause}: see sslmode and sslrootcert in {setting}"),
         sqlx::Error::Database(cause) => {
             let remedy = match cause.code().as_deref() {
                 Some("28P01" | "28000") => {
-                    ": are the user and the password in database.url right, and does pg_hba.conf let them in?"
+                    format!(": are the user and the password in {setting} right, and does pg_hba.conf let them in?")
                 }
-                Some("3D000") => ": make it with `createdb`, or name another one in database.url",
-                Some("53300") => ": raise its max_connections, or lower database.max_connections of the instances",
-                Some("57P03") => ": try again in a moment",
-                _ => "",
+                Some("3D000") => format!(": make it with `createdb`, or name another one in {setting}"),
+                Some("53300") => ": raise its max_connections, or lower database.max_connections of the instances".into(),
+                Some("57P03") => ": try again in a moment".into(),
+                _ => String::new(),
             };
             format!("{place} refuses: {}{remedy}", cause.message())
         }

@@ -7,7 +7,7 @@ use roomward::doctor::{self, Level};
 use roomward::status::{self, Status};
 
 use super::Failure;
-use super::database::{connect, connect_unmigrated};
+use super::database::{connect, connect_standby, connect_unmigrated};
 
 pub async fn status(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
     let status = status::read(&connect(settings).await?).await?;
@@ -46,7 +46,9 @@ fn print(status: &Status) {
 }
 
 pub async fn doctor(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
-    let findings = doctor::examine(settings, &mut connect_unmigrated(settings).await?).await?;
+    let mut primary = connect_unmigrated(settings).await?;
+    let standby = connect_standby(settings).await.map(|connection| connection.map_err(|error| error.to_string()));
+    let findings = doctor::examine(settings, &mut primary, standby).await?;
     if json {
         println!("{}", serde_json::to_string(&findings)?);
     } else {

@@ -9,8 +9,7 @@ use super::Failure;
 use super::database::connect_unmigrated;
 
 pub async fn run(settings: &Settings) -> Result<ExitCode, Failure> {
-    drop(connect_unmigrated(settings).await?);
-    let applied = migrations::run(settings.database_url()?).await?;
+    let applied = migrations::run(direct_url(settings).await?).await?;
     for name in &applied {
         println!("applied {name}");
     }
@@ -21,8 +20,7 @@ pub async fn run(settings: &Settings) -> Result<ExitCode, Failure> {
 }
 
 pub async fn status(settings: &Settings, json: bool) -> Result<ExitCode, Failure> {
-    drop(connect_unmigrated(settings).await?);
-    let status = migrations::status(settings.database_url()?).await?;
+    let status = migrations::status(direct_url(settings).await?).await?;
     for migration in status.iter().filter(|_| !json) {
         match migration.applied_on {
             Some(moment) => println!("{}  applied {moment}", migration.name),
@@ -38,4 +36,15 @@ pub async fn status(settings: &Settings, json: bool) -> Result<ExitCode, Failure
     }
     let complete = status.iter().all(|migration| migration.applied_on.is_some());
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The URL of a database that is there. A migration holds a lock between its transactions, which a pooler would take away.
+async fn direct_url(settings: &Settings) -> Result<&str, Failure> {
+    if settings.database.transaction_pooling {
+        return Err("a migration cannot go through a pooler: set database.url to PostgreSQL's own, and \
+                    database.transaction_pooling to false, for this command"
+            .into());
+    }
+    drop(connect_unmigrated(settings).await?);
+    Ok(settings.database_url()?)
 }

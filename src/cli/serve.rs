@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use roomward::config::Settings;
-use roomward::server::{Service, connect_options};
+use roomward::server::{Service, session};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
@@ -35,7 +35,7 @@ pub async fn serve(settings: Settings) -> Result<ExitCode, Failure> {
 
 /// Refuses a database that is there and cannot be served from. One that is not there may come: that is only said.
 async fn check_database(settings: &Settings) -> Result<(), Failure> {
-    connect_options(&settings.database, settings.database_url()?)?;
+    session(&settings.database, settings.database_url()?)?;
     match connect_unmigrated(settings).await {
         Ok(mut connection) => require_migrations(&mut connection).await,
         Err(error) => {

@@ -35,8 +35,9 @@ const FILES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "
 /// Those that say whom to trust.
 const AUTHORITIES: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
 
-pub(super) fn check(url: &str) -> Result<(), Unusable> {
-    let refused = |why: &str| Unusable(format!("database.url {why}"));
+/// Fails on a URL that cannot be used, in words that begin with the name of its setting.
+pub(super) fn check(setting: &str, url: &str) -> Result<(), Unusable> {
+    let refused = |why: &str| Unusable(format!("{setting} {why}"));
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(refused("is not a PostgreSQL URL (postgres://user:password@host:port/database)"));
     }
@@ -80,7 +81,7 @@ mod tests {
             "postgres://u:hunter2@h/d?sslmode=verify-full&sslkey=/nowhere/key.pem",
             "postgres://u:hunter2@h/d?sslmode=require&sslrootcert=/dev/null",
         ] {
-            let error = check(url).expect_err(url).to_string();
+            let error = check("database.url", url).expect_err(url).to_string();
             assert!(error.starts_with("settings: database.url ") && !error.contains("hunter2"), "{error}");
         }
     }
@@ -93,7 +94,7 @@ mod tests {
             "postgres://u@h/d?sslmode=verify-full&sslrootcert=/dev/null&sslcert=/dev/null&sslkey=/dev/null",
             "postgres://u@h/d?sslmode=verify-ca&ssl-ca=/dev/null",
         ] {
-            check(url).expect(url);
+            check("database.url", url).expect(url);
         }
     }
 }

@@ -12,11 +12,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use sqlx::error::BoxDynError;
 use sqlx::pool::{PoolConnection, PoolOptions};
-use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::standby::{self, Standby};
+use super::{Begin, Transaction, is_connection_lost};
 use crate::figures::Raised;
 
 /// A connection that was not used for so long is tried before it is used.
@@ -32,6 +35,7 @@ const OWN_LANE_PATIENCE: Duration = Duration::from_millis(50);
 pub struct Lane {
     pool: PgPool,
     permits: Arc<Semaphore>,
+    begin: Begin,
     /// `None`: nothing is kept, since others use the pool, too.
     kept: Option<Mutex<Vec<Kept>>>,
 }
@@ -57,9 +61,15 @@ impl Lane {
     }
 
     /// One over a pool that others use, too.
-    pub(super) fn shared(pool: PgPool) -> Self {
+    pub fn shared(pool: PgPool) -> Self {
         let permits = pool.options().get_max_connections() as usize;
-        Self { pool, permits: Arc::new(Semaphore::new(permits)), kept: None }
+        Self { pool, permits: Arc::new(Semaphore::new(permits)), begin: Begin::default(), kept: None }
+    }
+
+    /// The same, whose transactions begin so.
+    pub fn begun_by(mut self, begin: Begin) -> Self {
+        self.begin = begin;
+        self
     }
 
     /// A connection, after a wait for a permit.
@@ -132,6 +142,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// How a transaction begins on it.
+    pub(super) fn begin(&self) -> &Begin {
+        &self.lane.begin
+    }
+
     /// Gives it back: nothing is under way on it, and nothing went wrong.
     pub(super) fn keep(mut self) {
         if let (Some(mut kept), Some(lane)) = (self.kept.take(), &self.lane.kept)
@@ -146,6 +161,42 @@ impl Lease {
     pub(super) fn close_on_drop(&mut self) {
         if let Some(kept) = &mut self.kept {
             kept.connection.close_on_drop();
+        }
+    }
+}
+
+/// A connection for one statement, which gives it back if it succeeds. Behind a pooler that statement is a transaction: it is
+/// prepared before it is run, and both must come to the same connection of the server.
+enum Single {
+    Plain(Lease),
+    Pooled(Transaction),
+}
+
+impl Single {
+    async fn end<T>(self, done: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        match self {
+            Self::Plain(lease) => done.inspect(|_| lease.keep()),
+            Self::Pooled(transaction) => transaction.finish(done).await,
+        }
+    }
+}
+
+impl Deref for Single {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match self {
+            Self::Plain(lease) => lease,
+            Self::Pooled(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for Single {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Plain(lease) => lease,
+            Self::Pooled(transaction) => transaction,
         }
     }
 }
@@ -169,6 +220,7 @@ impl DerefMut for Lease {
 pub struct Lanes {
     common: Arc<Lane>,
     own: Option<Arc<Lane>>,
+    standby: Option<Arc<Standby>>,
 }
 
 impl std::fmt::Debug for Lanes {
@@ -179,11 +231,15 @@ impl std::fmt::Debug for Lanes {
 
 impl Lanes {
     pub(super) fn new(common: Lane) -> Self {
-        Self { common: Arc::new(common), own: None }
+        Self { common: Arc::new(common), own: None, standby: None }
     }
 
     pub(super) fn with_own(&self, lane: Lane) -> Self {
-        Self { common: self.common.clone(), own: Some(Arc::new(lane)) }
+        Self { own: Some(Arc::new(lane)), ..self.clone() }
+    }
+
+    pub(super) fn preferring(self, standby: Arc<Standby>) -> Self {
+        Self { standby: Some(standby), ..self }
     }
 
     /// How the common pool is set up.
@@ -192,7 +248,7 @@ impl Lanes {
     }
 
     /// A connection for single statements.
-    pub async fn acquire(&self) -> Result<Lease, sqlx::Error> {
+    async fn acquire(&self) -> Result<Lease, sqlx::Error> {
         let Some(own) = &self.own else { return self.acquire_common().await };
         if let Some(lease) = own.lease_at_once() {
             return Ok(lease);
@@ -208,6 +264,21 @@ impl Lanes {
         }
     }
 
+    /// The same, as it is used for one of them.
+    async fn single(&self) -> Result<Single, sqlx::Error> {
+        let mut tries_left = self.options().get_max_connections();
+        loop {
+            let lease = self.acquire().await?;
+            if !lease.begin().is_pooled() {
+                return Ok(Single::Plain(lease));
+            }
+            match Transaction::begin(lease).await {
+                Err(error) if tries_left > 0 && is_connection_lost(&error) => tries_left -= 1,
+                begun => return begun.map(Single::Pooled),
+            }
+        }
+    }
+
     /// A connection for more than that.
     pub(super) async fn acquire_common(&self) -> Result<Lease, sqlx::Error> {
         self.common.lease().await
@@ -219,7 +290,59 @@ impl Lanes {
     }
 }
 
-/// Every statement has a connection for itself, and gives it back if it succeeds.
+/// A statement that can be run once more, on another server.
+#[derive(Clone)]
+struct Statement {
+    sql: SqlStr,
+    arguments: Option<PgArguments>,
+    persistent: bool,
+}
+
+impl Statement {
+    fn of<'q>(mut query: impl Execute<'q, Postgres>) -> Result<Self, sqlx::Error> {
+        let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?;
+        let persistent = query.persistent();
+        Ok(Self { sql: query.sql(), arguments, persistent })
+    }
+}
+
+impl Execute<'_, Postgres> for Statement {
+    fn sql(self) -> SqlStr {
+        self.sql
+    }
+
+    fn statement(&self) -> Option<&PgStatement> {
+        None
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
+        Ok(self.arguments.take())
+    }
+
+    fn persistent(&self) -> bool {
+        self.persistent
+    }
+}
+
+impl Lanes {
+    /// Runs a statement on the standby, if it may be asked. What it cannot answer, whatever the cause, the primary does; and what
+    /// is not there may be new.
+    async fn all_by_standby(&self, statement: &Statement) -> Option<Vec<Either<PgQueryResult, PgRow>>> {
+        let standby = self.standby.as_ref().filter(|standby| standby.is_recent())?;
+        let all = standby.lanes.fetch_many(statement.clone()).try_collect::<Vec<_>>();
+        let answer = tokio::time::timeout(standby::PATIENCE, all).await.ok().and_then(Result::ok);
+        standby.note(answer.is_some());
+        answer.filter(|steps| steps.iter().any(Either::is_right))
+    }
+
+    async fn all<'q>(&self, query: impl Execute<'q, Postgres> + 'q) -> Result<Vec<Either<PgQueryResult, PgRow>>, sqlx::Error> {
+        let mut connection = self.single().await?;
+        let steps = connection.fetch_many(query).try_collect().await;
+        connection.end(steps).await
+    }
+}
+
+/// Every statement has a connection for itself.
 impl<'p> Executor<'p> for &Lanes {
     type Database = Postgres;
 
@@ -230,9 +353,15 @@ impl<'p> Executor<'p> for &Lanes {
     {
         let lanes = self.clone();
         let all = async move {
-            let mut lease = lanes.acquire().await?;
-            let steps: Vec<_> = lease.fetch_many(query).try_collect().await?;
-            lease.keep();
+            let steps = if lanes.standby.is_some() {
+                let statement = Statement::of(query)?;
+                match lanes.all_by_standby(&statement).await {
+                    Some(steps) => steps,
+                    None => lanes.all(statement).await?,
+                }
+            } else {
+                lanes.all(query).await?
+            };
             Ok::<_, sqlx::Error>(stream::iter(steps.into_iter().map(Ok)))
         };
         stream::once(all).try_flatten().boxed()
@@ -245,10 +374,13 @@ impl<'p> Executor<'p> for &Lanes {
     {
         let lanes = self.clone();
         Box::pin(async move {
-            let mut lease = lanes.acquire().await?;
-            let row = lease.fetch_optional(query).await?;
-            lease.keep();
-            Ok(row)
+            if lanes.standby.is_some() {
+                let steps = lanes.fetch_many(query).try_collect::<Vec<_>>().await?;
+                return Ok(steps.into_iter().find_map(Either::right));
+            }
+            let mut connection = lanes.single().await?;
+            let row = connection.fetch_optional(query).await;
+            connection.end(row).await
         })
     }
 
@@ -258,10 +390,9 @@ impl<'p> Executor<'p> for &Lanes {
     {
         let lanes = self.clone();
         Box::pin(async move {
-            let mut lease = lanes.acquire().await?;
-            let statement = lease.prepare_with(sql, parameters).await?;
-            lease.keep();
-            Ok(statement)
+            let mut connection = lanes.single().await?;
+            let statement = connection.prepare_with(sql, parameters).await;
+            connection.end(statement).await
         })
     }
 
@@ -270,6 +401,10 @@ impl<'p> Executor<'p> for &Lanes {
         'p: 'e,
     {
         let lanes = self.clone();
-        Box::pin(async move { lanes.acquire().await?.describe(sql).await })
+        Box::pin(async move {
+            let mut connection = lanes.single().await?;
+            let description = connection.describe(sql).await;
+            connection.end(description).await
+        })
     }
 }

@@ -44,7 +44,9 @@ pub fn settings(url: &str) -> Settings {
     settings.server.workers = 1;
     settings.server.development = true;
     settings.server.shutdown_seconds = 5;
-    settings.database.url = url.to_owned().into();
+    let pooler = pooler_url(url);
+    settings.database.transaction_pooling = pooler.is_some();
+    settings.database.url = pooler.unwrap_or_else(|| url.to_owned()).into();
     settings.database.max_connections = 5;
     settings.auth.secret = SECRET.to_owned().into();
     settings.passwords.memory_kib = 8;
@@ -60,6 +62,14 @@ pub fn settings(url: &str) -> Settings {
     settings.limits.calls_per_second_of_user_token = 0;
     settings.writes = writes();
     settings
+}
+
+/// The way to the same database through the pooler before the test server, if the tests are to take that.
+fn pooler_url(url: &str) -> Option<String> {
+    let pooler = std::env::var("ROOMWARD_TEST_POOLER_URL").ok()?;
+    let (server, pooler) = (server_url(), pooler.rsplit_once('/').expect("a URL with a database").0.to_owned());
+    let database = url.strip_prefix(server.rsplit_once('/').expect("a URL with a database").0)?;
+    Some(pooler + database)
 }
 
 /// How changes are made: together, unless the tests are told to try how each goes by itself.

@@ -14,6 +14,14 @@ impl Cluster {
         cluster
     }
 
+    /// Starts a standby of another one.
+    pub fn follow(name: &str, primary: &Self) -> Self {
+        let standby = Self(Path::new(env!("CARGO_MANIFEST_DIR")).join(".local").join(name));
+        standby.run("remove", &[]);
+        standby.run("follow", &[&primary.0.to_string_lossy()]);
+        standby
+    }
+
     /// Runs a command of `scripts/postgres`; `start` takes settings.
     pub fn run(&self, command: &str, settings: &[&str]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres");

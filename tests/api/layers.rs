@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("auth.rs", &["config", "error"]),
     ("figures.rs", &[]),
     ("background.rs", &["error", "figures"]),
-    ("db.rs", &["error", "figures", "names"]),
+    ("db.rs", &["background", "error", "figures", "names"]),
     ("idempotency.rs", &["config", "db", "error", "names"]),
     ("events", &["background", "config", "db", "error", "figures", "names"]),
     ("accounts", &["auth", "config", "db", "error", "events", "names", "search"]),
@@ -68,7 +68,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("moving", &["accounts", "config", "db", "error", "events", "names", "rooms"]),
     ("status.rs", &["accounts", "callbacks", "db", "error", "migrations", "rooms"]),
-    ("doctor.rs", &["config", "error", "migrations"]),
+    ("doctor.rs", &["config", "db", "error", "migrations"]),
     (
         "cli",
         &[
