@@ -5,13 +5,20 @@ mod lane;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 
-pub use self::lane::Lane;
-use self::lane::{Lanes, Lease};
+pub use self::lane::{Lane, answers};
+use self::lane::{Lanes, Lease, in_time};
 use crate::error::Error;
+
+/// How long a statement may go without an answer where the settings are not at hand.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the undoing of a transaction may take; closing its connection undoes it, too.
+const UNDONE_IN: Duration = Duration::from_secs(1);
 
 /// The database of this process.
 #[derive(Clone)]
@@ -23,7 +30,7 @@ pub struct Db {
 impl Db {
     /// The database behind a pool that others use, too.
     pub fn new(pool: PgPool) -> Self {
-        Self::of(Lane::shared(pool))
+        Self::of(Lane::shared(pool, PATIENCE))
     }
 
     /// The database behind a lane.
@@ -57,14 +64,24 @@ impl Db {
     pub async fn begin(&self) -> Result<Transaction, Error> {
         let mut tries_left = self.lanes.options().get_max_connections();
         loop {
-            let mut transaction = Transaction { connection: Some(self.lanes.acquire_common().await?) };
-            match transaction.say("begin").await {
+            let patience = self.lanes.patience();
+            let mut transaction = Transaction { connection: Some(self.lanes.acquire_common().await?), patience };
+            match transaction.say("begin", patience).await {
                 Err(sqlx::Error::Io(_) | sqlx::Error::Protocol(_)) if tries_left > 0 => tries_left -= 1,
                 Err(sqlx::Error::Database(cause)) if tries_left > 0 && is_gone(&*cause) => tries_left -= 1,
                 Err(error) => return Err(error.into()),
                 Ok(()) => return Ok(transaction),
             }
         }
+    }
+
+    /// Waits for the statements of a transaction no longer than a database that is there could take. What goes on in the
+    /// background has no caller who gives up, and a connection may be lost without a word.
+    pub async fn in_time<T>(&self, statements: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        // Each has a limit of its own, and few come near it.
+        let limit = 2 * self.lanes.patience();
+        let silence = |_| Err(Error::Unavailable("the database does not answer".into()));
+        tokio::time::timeout(limit, statements).await.unwrap_or_else(silence)
     }
 }
 
@@ -75,12 +92,13 @@ impl Db {
 /// next users do not know of: what they write on it is acknowledged, and lost.
 pub struct Transaction {
     connection: Option<Lease>,
+    patience: Duration,
 }
 
 impl Transaction {
     /// Keeps what was done if it has succeeded, and undoes it if not.
     pub async fn end<T>(mut self, done: Result<T, Error>) -> Result<T, Error> {
-        let said = self.say(if done.is_ok() { "commit" } else { "rollback" }).await;
+        let said = if done.is_ok() { self.say("commit", self.patience).await } else { self.say("rollback", UNDONE_IN).await };
         match said {
             Ok(()) => self.connection.take().into_iter().for_each(Lease::keep),
             Err(error) if done.is_ok() => return Err(error.into()),
@@ -92,7 +110,7 @@ impl Transaction {
 
     /// Keeps what was done.
     pub async fn commit(mut self) -> Result<(), CommitError> {
-        match self.say("commit").await {
+        match self.say("commit", self.patience).await {
             Ok(()) => {
                 self.connection.take().into_iter().for_each(Lease::keep);
                 Ok(())
@@ -105,13 +123,13 @@ impl Transaction {
 
     /// Undoes what was done. If that fails, the connection is gone, and the transaction with it.
     pub async fn undo(mut self) {
-        if self.say("rollback").await.is_ok() {
+        if self.say("rollback", UNDONE_IN).await.is_ok() {
             self.connection.take().into_iter().for_each(Lease::keep);
         }
     }
 
-    async fn say(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql(statement).execute(&mut **self).await.map(drop)
+    async fn say(&mut self, statement: &'static str, patience: Duration) -> Result<(), sqlx::Error> {
+        in_time(patience, sqlx::raw_sql(statement).execute(&mut **self)).await.map(drop)
     }
 }
 

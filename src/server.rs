@@ -19,7 +19,7 @@ use crate::api::{self, State};
 use crate::callbacks::dispatcher;
 use crate::callbacks::sender::Sender;
 use crate::config::{self, Settings};
-use crate::db::{Db, Lane};
+use crate::db::{Db, Lane, answers};
 use crate::events::subscriptions::Following;
 use crate::rooms::writer::Writer;
 use crate::tasks::{backlog, expiry, purge, retention};
@@ -27,7 +27,7 @@ use crate::telemetry;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// A connection that has been idle for longer is tried before it is used.
+/// A connection that has been idle for longer is tried before it is used, and has as long to answer.
 const IDLE_TRUST: Duration = Duration::from_secs(1);
 
 /// How many connections may wait to be accepted. With the usual 128 the thousands that come back after a restart are
@@ -64,7 +64,7 @@ impl Service {
     pub fn new(settings: Settings) -> Result<Self, Failure> {
         let shares = Shares::of(&settings);
         let options = connect_options(&settings.database, settings.database_url()?)?;
-        let db = Db::of(Lane::new(pool(&settings.database, options.clone(), shares.common)));
+        let db = Db::of(Lane::new(pool(&settings.database, options.clone(), shares.common), patience(&settings.database)));
         let writer = Writer::new(db.clone(), &settings.writes);
         let (following, stop) = (Arc::new(Following::new(&settings.events)), CancellationToken::new());
         // The state has another one for trials: connections to targets live with the threads that made them.
@@ -186,7 +186,10 @@ fn serve(listener: TcpListener, state: State, shares: Shares, options: PgConnect
     let app = move || {
         let db = match shares.worker {
             0 => state.db.clone(),
-            share => state.db.with_own(Lane::new(pool(&state.settings.database, options.clone(), share))),
+            share => {
+                let settings = &state.settings.database;
+                state.db.with_own(Lane::new(pool(settings, options.clone(), share), patience(settings)))
+            }
         };
         App::new()
             .app_data(Data::new(state.reaching(db)))
@@ -232,6 +235,11 @@ pub fn connect_options(settings: &config::Database, url: &str) -> Result<PgConne
     ]))
 }
 
+/// How long a statement may go without an answer: a little longer than PostgreSQL lets it take.
+fn patience(settings: &config::Database) -> Duration {
+    Duration::from_millis(settings.statement_timeout_ms) + Duration::from_secs(1)
+}
+
 /// Connections are made when they are needed: the service starts without a database, and outlives one.
 fn pool(settings: &config::Database, options: PgConnectOptions, max_connections: u32) -> PgPool {
     PgPoolOptions::new()
@@ -240,12 +248,7 @@ fn pool(settings: &config::Database, options: PgConnectOptions, max_connections:
         // A round trip for each use would cost some 6 %; a connection that was just used is trusted.
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > IDLE_TRUST {
-                    sqlx::Connection::ping(connection).await?;
-                }
-                Ok(true)
-            })
+            Box::pin(async move { Ok(meta.idle_for <= IDLE_TRUST || answers(connection, IDLE_TRUST).await) })
         })
         .connect_lazy_with(options)
 }
