@@ -1,6 +1,6 @@
 # What one does with this checkout. Nothing but a Rust toolchain is needed beforehand.
 
-.PHONY: help run test test-pgbouncer replay check fmt sqlx bench fuzz
+.PHONY: help run test test-pgbouncer replay check fmt sqlx bench fuzz chaos overload
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,3 +31,9 @@ bench: ## measure every call beside PostgreSQL alone, and write docs/performance
 
 fuzz: ## try 100,000 calls of every kind against the OpenAPI document (FUZZ_REQUESTS, FUZZ_SECONDS)
 	@scripts/fuzz
+
+chaos: ## kill, cut, stall and fill everything for 20 minutes (CHAOS_SECONDS, CHAOS_SEED): nothing may be lost
+	@scripts/chaos
+
+overload: ## more than the service can do: floods, requests that never end, streams without readers (OVERLOAD_SECONDS)
+	@scripts/chaos overload

@@ -7,15 +7,22 @@ pub mod standby;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, PgPool, SqlStr};
 use tokio::sync::watch;
 
-pub use self::lane::Lane;
-use self::lane::{Lanes, Lease};
+pub use self::lane::{Lane, answers};
+use self::lane::{Lanes, Lease, in_time};
 pub use self::session::{Begin, Session};
 use self::standby::Standby;
 use crate::error::Error;
+
+/// How long a statement may go without an answer where the settings are not at hand.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the undoing of a transaction may take; closing its connection undoes it, too.
+const UNDONE_IN: Duration = Duration::from_secs(1);
 
 /// The database of this process.
 #[derive(Clone)]
@@ -28,7 +35,7 @@ pub struct Db {
 impl Db {
     /// The database behind a pool that others use, too.
     pub fn new(pool: PgPool) -> Self {
-        Self::of(Lane::shared(pool))
+        Self::of(Lane::shared(pool, PATIENCE))
     }
 
     /// The database behind a lane.
@@ -79,6 +86,15 @@ impl Db {
             }
         }
     }
+
+    /// Waits for the statements of a transaction no longer than a database that is there could take. What goes on in the
+    /// background has no caller who gives up, and a connection may be lost without a word.
+    pub async fn in_time<T>(&self, statements: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        // Each has a limit of its own, and few come near it.
+        let limit = 2 * self.lanes.patience();
+        let silence = |_| Err(Error::Unavailable("the database does not answer".into()));
+        tokio::time::timeout(limit, statements).await.unwrap_or_else(silence)
+    }
 }
 
 /// A transaction that is not brought to its [end](Self::end) takes its connection with it when it is dropped.
@@ -88,13 +104,14 @@ impl Db {
 /// next users do not know of: what they write on it is acknowledged, and lost.
 pub struct Transaction {
     connection: Option<Lease>,
+    patience: Duration,
 }
 
 impl Transaction {
     async fn begin(lease: Lease) -> Result<Self, sqlx::Error> {
-        let begin = lease.begin().statement();
-        let mut transaction = Self { connection: Some(lease) };
-        transaction.say(begin).await?;
+        let (begin, patience) = (lease.begin().statement(), lease.patience());
+        let mut transaction = Self { connection: Some(lease), patience };
+        transaction.say(begin, patience).await?;
         Ok(transaction)
     }
 
@@ -104,10 +121,7 @@ impl Transaction {
     }
 
     async fn finish<T, E: From<sqlx::Error>>(mut self, done: Result<T, E>) -> Result<T, E> {
-        let said = match self.forget_statements().await {
-            Ok(()) => self.say(SqlStr::from_static(if done.is_ok() { "commit" } else { "rollback" })).await,
-            error => error,
-        };
+        let said = if done.is_ok() { self.say_last("commit", self.patience).await } else { self.say_last("rollback", UNDONE_IN).await };
         match said {
             Ok(()) => self.connection.take().into_iter().for_each(Lease::keep),
             Err(error) if done.is_ok() => return Err(error.into()),
@@ -119,8 +133,9 @@ impl Transaction {
 
     /// Keeps what was done.
     pub async fn commit(mut self) -> Result<(), CommitError> {
-        self.forget_statements().await.map_err(|error| CommitError::Refused(error.into()))?;
-        match self.say(SqlStr::from_static("commit")).await {
+        let patience = self.patience;
+        self.forget_statements(patience).await.map_err(|error| CommitError::Refused(error.into()))?;
+        match self.say(SqlStr::from_static("commit"), patience).await {
             Ok(()) => {
                 self.connection.take().into_iter().for_each(Lease::keep);
                 Ok(())
@@ -133,21 +148,26 @@ impl Transaction {
 
     /// Undoes what was done. If that fails, the connection is gone, and the transaction with it.
     pub async fn undo(mut self) {
-        if self.forget_statements().await.is_ok() && self.say(SqlStr::from_static("rollback")).await.is_ok() {
+        if self.say_last("rollback", UNDONE_IN).await.is_ok() {
             self.connection.take().into_iter().for_each(Lease::keep);
         }
     }
 
+    async fn say_last(&mut self, statement: &'static str, patience: Duration) -> Result<(), sqlx::Error> {
+        self.forget_statements(patience).await?;
+        self.say(SqlStr::from_static(statement), patience).await
+    }
+
     /// Behind a pooler, nothing that was prepared may stay behind for whom the connection is lent to next.
-    async fn forget_statements(&mut self) -> Result<(), sqlx::Error> {
+    async fn forget_statements(&mut self, patience: Duration) -> Result<(), sqlx::Error> {
         if self.connection.as_ref().is_some_and(|lease| lease.begin().is_pooled()) {
-            self.clear_cached_statements().await?;
+            in_time(patience, self.clear_cached_statements()).await?;
         }
         Ok(())
     }
 
-    async fn say(&mut self, statement: SqlStr) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql(statement).execute(&mut **self).await.map(drop)
+    async fn say(&mut self, statement: SqlStr, patience: Duration) -> Result<(), sqlx::Error> {
+        in_time(patience, sqlx::raw_sql(statement).execute(&mut **self)).await.map(drop)
     }
 }
 

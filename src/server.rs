@@ -19,7 +19,7 @@ use crate::callbacks::dispatcher;
 use crate::callbacks::sender::Sender;
 use crate::config::{self, Settings};
 use crate::db::standby::Standby;
-use crate::db::{Db, Lane, Session};
+use crate::db::{Db, Lane, Session, answers};
 use crate::events::subscriptions::Following;
 use crate::rooms::writer::Writer;
 use crate::tasks::{backlog, expiry, purge, retention};
@@ -27,7 +27,7 @@ use crate::telemetry;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// A connection that has been idle for longer is tried before it is used.
+/// A connection that has been idle for longer is tried before it is used, and has as long to answer.
 const IDLE_TRUST: Duration = Duration::from_secs(1);
 
 /// How many connections may wait to be accepted. With the usual 128 the thousands that come back after a restart are
@@ -238,8 +238,10 @@ pub fn session(database: &config::Database, url: &str) -> Result<Session, Failur
         // Planning a statement costs more than running it, and all of them are written so that one plan is good for all.
         ("plan_cache_mode", "force_generic_plan".into()),
     ];
+    // A little longer than PostgreSQL lets it take.
+    let patience = Duration::from_millis(database.statement_timeout_ms) + Duration::from_secs(1);
     let open = if database.transaction_pooling { Session::pooled } else { Session::direct };
-    Ok(open(options.application_name("roomward"), settings))
+    Ok(open(options.application_name("roomward"), settings, patience))
 }
 
 /// Connections are made when they are needed: the service starts without a database, and outlives one.
@@ -250,15 +252,10 @@ fn lane(settings: &config::Database, session: &Session, max_connections: u32) ->
         // A round trip for each use would cost some 6 %; a connection that was just used is trusted.
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > IDLE_TRUST {
-                    sqlx::Connection::ping(connection).await?;
-                }
-                Ok(true)
-            })
+            Box::pin(async move { Ok(meta.idle_for <= IDLE_TRUST || answers(connection, IDLE_TRUST).await) })
         })
         .connect_lazy_with(session.options.clone());
-    Lane::new(pool).begun_by(session.begin.clone())
+    Lane::new(pool, session.patience).begun_by(session.begin.clone())
 }
 
 fn standby(settings: &config::Database, url: &str) -> Result<Arc<Standby>, Failure> {

@@ -324,8 +324,8 @@ pub async fn close(db: &Db, queue: &Queue) -> Result<bool, Error> {
         .execute(&mut *transaction)
         .await?;
         Ok(held.is_none() || closed.rows_affected() > 0)
-    }
-    .await;
+    };
+    let done = db.in_time(done).await;
     transaction.end(done).await
 }
 

@@ -28,12 +28,12 @@ pub async fn connect_patiently(settings: &Settings, connections: u32) -> Result<
     let mut connection = connect_unmigrated(settings).await?;
     require_migrations(&mut connection).await?;
     let without_limits = config::Database { statement_timeout_ms: 0, lock_timeout_ms: 0, ..settings.database.clone() };
-    let session = session(&without_limits, settings.database_url()?)?;
+    let session = Session { patience: Duration::MAX, ..session(&without_limits, settings.database_url()?)? };
     Ok(db(PgPoolOptions::new().max_connections(connections), session))
 }
 
-fn db(pool: PgPoolOptions, Session { options, begin }: Session) -> Db {
-    Db::of(Lane::shared(pool.connect_lazy_with(options)).begun_by(begin))
+fn db(pool: PgPoolOptions, Session { options, begin, patience }: Session) -> Db {
+    Db::of(Lane::shared(pool.connect_lazy_with(options), patience).begun_by(begin))
 }
 
 /// A connection to a database that is there, whatever its schema.
@@ -49,7 +49,7 @@ pub async fn connect_standby(settings: &Settings) -> Option<Result<PgConnection,
 }
 
 /// A connection to the server that a setting leads to.
-async fn connect_to(setting: &str, Session { options, begin }: Session) -> Result<PgConnection, Failure> {
+async fn connect_to(setting: &str, Session { options, begin, .. }: Session) -> Result<PgConnection, Failure> {
     let connect = async {
         let mut connection = options.connect().await?;
         if begin.is_pooled() {

@@ -5,6 +5,7 @@
 //! what has come back unharmed, and each thread of the service has one of its own; a connection on which something
 //! failed, or was given up in the middle, goes back to sqlx's pool, which tests or closes it.
 
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use sqlx::error::BoxDynError;
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::standby::{self, Standby};
@@ -31,11 +33,16 @@ const KEPT_FOR: Duration = Duration::from_mins(1);
 /// How long a statement waits for the lane of its thread before it waits for the common one, too.
 const OWN_LANE_PATIENCE: Duration = Duration::from_millis(50);
 
+/// How long a connection that is tried may take to answer.
+const TRIED_FOR: Duration = Duration::from_secs(1);
+
 /// A pool, and those of its connections that are used again at once.
 pub struct Lane {
     pool: PgPool,
     permits: Arc<Semaphore>,
     begin: Begin,
+    /// How long a statement may go without an answer. PostgreSQL ends it earlier: after that, nobody is there.
+    patience: Duration,
     /// `None`: nothing is kept, since others use the pool, too.
     kept: Option<Mutex<Vec<Kept>>>,
 }
@@ -53,17 +60,17 @@ impl Kept {
 }
 
 impl Lane {
-    /// A lane over a pool that nothing else uses.
-    pub fn new(pool: PgPool) -> Self {
-        let mut lane = Self::shared(pool);
+    /// A lane over a pool that nothing else uses; `patience` is longer than PostgreSQL lets a statement take.
+    pub fn new(pool: PgPool, patience: Duration) -> Self {
+        let mut lane = Self::shared(pool, patience);
         lane.kept = Some(Mutex::default());
         lane
     }
 
     /// One over a pool that others use, too.
-    pub fn shared(pool: PgPool) -> Self {
+    pub fn shared(pool: PgPool, patience: Duration) -> Self {
         let permits = pool.options().get_max_connections() as usize;
-        Self { pool, permits: Arc::new(Semaphore::new(permits)), begin: Begin::default(), kept: None }
+        Self { pool, permits: Arc::new(Semaphore::new(permits)), begin: Begin::default(), patience, kept: None }
     }
 
     /// The same, whose transactions begin so.
@@ -81,9 +88,10 @@ impl Lane {
         let permit = tokio::time::timeout(patience, self.permits.clone().acquire_owned()).await;
         let permit = permit.map_err(|_| sqlx::Error::PoolTimedOut)?.map_err(|_| sqlx::Error::PoolClosed)?;
         while let Some(mut kept) = self.last_kept() {
-            if kept.is_trusted() || kept.connection.ping().await.is_ok() {
+            if kept.is_trusted() || answers(&mut kept.connection, TRIED_FOR).await {
                 return Ok(self.lend(kept, permit));
             }
+            kept.connection.close_on_drop();
         }
         let (connection, now) = (self.connect().await?, Instant::now());
         Ok(self.lend(Kept { connection, taken_at: now, used_at: now }, permit))
@@ -105,7 +113,13 @@ impl Lane {
     }
 
     fn lend(self: &Arc<Self>, kept: Kept, permit: OwnedSemaphorePermit) -> Lease {
-        Lease { kept: Some(kept), lane: self.clone(), permit, in_use: Raised::new("roomward_database_connections_in_use") }
+        Lease {
+            kept: Some(kept),
+            lane: self.clone(),
+            is_closing: false,
+            permit,
+            in_use: Raised::new("roomward_database_connections_in_use"),
+        }
     }
 
     fn last_kept(&self) -> Option<Kept> {
@@ -130,11 +144,26 @@ impl Drop for Lane {
     }
 }
 
-/// A connection for a while. It is used again at once if it is [kept](Self::keep); when it is dropped, sqlx's pool sees
-/// to it first.
+/// Whether a connection still works: sqlx's pool would wait for it without an end.
+pub async fn answers(connection: &mut PgConnection, patience: Duration) -> bool {
+    tokio::time::timeout(patience, connection.ping()).await.is_ok_and(|tried| tried.is_ok())
+}
+
+/// Waits for a statement as long as PostgreSQL could take for it. A connection may be lost without a word: its machine is
+/// gone, or one on the way has forgotten it.
+pub(super) async fn in_time<T>(
+    patience: Duration,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let silence = || Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer")));
+    tokio::time::timeout(patience, statement).await.unwrap_or_else(|_| silence())
+}
+
+/// A connection for a while. It is used again at once if it is [kept](Self::keep); when it is dropped, it is tried first.
 pub struct Lease {
     kept: Option<Kept>,
     lane: Arc<Lane>,
+    is_closing: bool,
     #[expect(dead_code, reason = "held, and given back when this is dropped")]
     permit: OwnedSemaphorePermit,
     #[expect(dead_code, reason = "counted as long as this lives")]
@@ -145,6 +174,11 @@ impl Lease {
     /// How a transaction begins on it.
     pub(super) fn begin(&self) -> &Begin {
         &self.lane.begin
+    }
+
+    /// How long a statement may go without an answer on it.
+    pub(super) fn patience(&self) -> Duration {
+        self.lane.patience
     }
 
     /// Gives it back: nothing is under way on it, and nothing went wrong.
@@ -159,6 +193,7 @@ impl Lease {
 
     /// Closes it instead of giving it back.
     pub(super) fn close_on_drop(&mut self) {
+        self.is_closing = true;
         if let Some(kept) = &mut self.kept {
             kept.connection.close_on_drop();
         }
@@ -173,6 +208,13 @@ enum Single {
 }
 
 impl Single {
+    fn patience(&self) -> Duration {
+        match self {
+            Self::Plain(lease) => lease.patience(),
+            Self::Pooled(transaction) => transaction.patience,
+        }
+    }
+
     async fn end<T>(self, done: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         match self {
             Self::Plain(lease) => done.inspect(|_| lease.keep()),
@@ -197,6 +239,21 @@ impl DerefMut for Single {
         match self {
             Self::Plain(lease) => lease,
             Self::Pooled(transaction) => transaction,
+        }
+    }
+}
+
+impl Drop for Lease {
+    /// What was given up on it may still be under way: when that has ended, the connection is as good as new, and sqlx's pool
+    /// has it back.
+    fn drop(&mut self) {
+        let (Some(mut kept), patience, false) = (self.kept.take(), self.lane.patience, self.is_closing) else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if !answers(&mut kept.connection, patience).await {
+                    kept.connection.close_on_drop();
+                }
+            });
         }
     }
 }
@@ -245,6 +302,11 @@ impl Lanes {
     /// How the common pool is set up.
     pub fn options(&self) -> &PoolOptions<Postgres> {
         self.common.pool.options()
+    }
+
+    /// How long a statement may go without an answer.
+    pub(super) fn patience(&self) -> Duration {
+        self.common.patience
     }
 
     /// A connection for single statements.
@@ -337,7 +399,7 @@ impl Lanes {
 
     async fn all<'q>(&self, query: impl Execute<'q, Postgres> + 'q) -> Result<Vec<Either<PgQueryResult, PgRow>>, sqlx::Error> {
         let mut connection = self.single().await?;
-        let steps = connection.fetch_many(query).try_collect().await;
+        let steps = in_time(connection.patience(), connection.fetch_many(query).try_collect()).await;
         connection.end(steps).await
     }
 }
@@ -379,7 +441,7 @@ impl<'p> Executor<'p> for &Lanes {
                 return Ok(steps.into_iter().find_map(Either::right));
             }
             let mut connection = lanes.single().await?;
-            let row = connection.fetch_optional(query).await;
+            let row = in_time(connection.patience(), connection.fetch_optional(query)).await;
             connection.end(row).await
         })
     }
@@ -391,7 +453,7 @@ impl<'p> Executor<'p> for &Lanes {
         let lanes = self.clone();
         Box::pin(async move {
             let mut connection = lanes.single().await?;
-            let statement = connection.prepare_with(sql, parameters).await;
+            let statement = in_time(connection.patience(), connection.prepare_with(sql, parameters)).await;
             connection.end(statement).await
         })
     }

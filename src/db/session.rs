@@ -4,6 +4,7 @@
 //! belongs to the next one who is lent it: so nothing is set, and nothing stays prepared, beyond its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
@@ -15,18 +16,20 @@ pub struct Session {
     pub options: PgConnectOptions,
     /// How a transaction begins on it.
     pub begin: Begin,
+    /// How long a statement may go without an answer.
+    pub patience: Duration,
 }
 
 impl Session {
     /// Sessions that are opened with `settings`.
-    pub fn direct<const N: usize>(options: PgConnectOptions, settings: [(&'static str, String); N]) -> Self {
-        Self { options: options.options(settings), begin: Begin(None) }
+    pub fn direct<const N: usize>(options: PgConnectOptions, settings: [(&'static str, String); N], patience: Duration) -> Self {
+        Self { options: options.options(settings), begin: Begin(None), patience }
     }
 
     /// Sessions behind a pooler, each transaction of which is begun with `settings`.
-    pub fn pooled<const N: usize>(options: PgConnectOptions, settings: [(&'static str, String); N]) -> Self {
+    pub fn pooled<const N: usize>(options: PgConnectOptions, settings: [(&'static str, String); N], patience: Duration) -> Self {
         let settings = settings.map(|(name, value)| format!("; set local {name} = '{value}'"));
-        Self { options, begin: Begin(Some(format!("begin{}", settings.concat()).into())) }
+        Self { options, begin: Begin(Some(format!("begin{}", settings.concat()).into())), patience }
     }
 }
 

@@ -80,8 +80,8 @@ pub async fn prune(db: &Db, app: i32, after: &EventCursor, period: RetentionPeri
             raise(&mut transaction, app, greatest).await?;
         }
         Ok(Pruned { removed: looked.len() as u64, next })
-    }
-    .await;
+    };
+    let done = db.in_time(done).await;
     transaction.end(done).await
 }
 
@@ -282,7 +282,7 @@ pub async fn forget_rule(db: &Db, rule: Uuid, batch: i64) -> Result<u64, Error> 
             .rows_affected();
         }
         Ok(gone)
-    }
-    .await;
+    };
+    let done = db.in_time(done).await;
     transaction.end(done).await
 }

@@ -5,8 +5,8 @@
 //! and only then answer. A batch is not waited for to fill: it fills while the one before is under way.
 //!
 //! A room that another transaction holds is waited for aside, so that it delays no other room. A caller who has gone away
-//! before the change is taken has it not made; one who goes away later has it made. If a batch fails before its commit, each
-//! operation is made again alone, so that a bad one fails alone. If the answer to a commit is lost, nothing is known, and
+//! before the change is taken has it not made; one who goes away later has it made. If a batch fails before its commit, it
+//! is made again by halves, so that a bad change fails alone. If the answer to a commit is lost, nothing is known, and
 //! nothing is repeated.
 
 mod cycle;
@@ -157,41 +157,47 @@ impl Shared {
             }
             Err(Failure::Undone(error)) if is_refused_statement(&error) => {
                 let jobs: Vec<Box<dyn Job>> = batch.into_values().flatten().collect();
-                return self.make_each_alone(jobs, held, error).await;
+                return self.make_by_halves(jobs, held, error).await;
             }
             Err(Failure::Undone(error) | Failure::Unknown(error)) => fail(batch.into_values().flatten(), error),
         }
         Batch::new()
     }
 
-    /// Makes each change of a failed batch in a transaction of its own. A single one is made again only if it can succeed.
-    async fn make_each_alone(&self, jobs: Vec<Box<dyn Job>>, held: Held, error: Error) -> Batch {
-        let mut left = Batch::new();
-        if jobs.len() == 1 && !is_conflict(&error) {
-            fail(jobs, error);
-            return left;
-        }
-        for job in jobs {
-            let room = job.room().clone();
-            let mut alone = Batch::from([(room.clone(), vec![job])]);
-            let mut retries = RETRIES;
-            let failure = loop {
-                match self.attempt(&mut alone, held).await {
-                    Ok(held) => {
-                        left.entry(room).or_default().extend(held.into_values().flatten());
-                        break None;
-                    }
-                    Err(Failure::Undone(error)) if retries > 0 && is_conflict(&error) => retries -= 1,
-                    Err(Failure::Undone(error) | Failure::Unknown(error)) => break Some(error),
+    /// Makes a failed batch again by halves, until a change that fails is alone: a bad one among many costs a few transactions
+    /// more, not one for each. Only what can succeed is made again alone.
+    async fn make_by_halves(&self, jobs: Vec<Box<dyn Job>>, held: Held, error: Error) -> Batch {
+        let (mut left, mut parts) = (Batch::new(), Vec::new());
+        make_again(&mut parts, jobs, RETRIES, error);
+        while let Some((jobs, retries)) = parts.pop() {
+            let mut part = Batch::new();
+            for job in jobs {
+                part.entry(job.room().clone()).or_default().push(job);
+            }
+            match self.attempt(&mut part, held).await {
+                Ok(held) => {
+                    answer(part);
+                    held.into_iter().for_each(|(room, jobs)| left.entry(room).or_default().extend(jobs));
                 }
-            };
-            match failure {
-                None => answer(alone),
-                Some(error) => fail(alone.into_values().flatten(), error),
+                Err(Failure::Undone(error)) if is_refused_statement(&error) => {
+                    make_again(&mut parts, part.into_values().flatten().collect(), retries, error);
+                }
+                Err(Failure::Undone(error) | Failure::Unknown(error)) => fail(part.into_values().flatten(), error),
             }
         }
-        left.retain(|_, jobs| !jobs.is_empty());
         left
+    }
+}
+
+/// Puts what has failed with `error` among the parts that are to be made, the earlier ones last.
+fn make_again(parts: &mut Vec<(Vec<Box<dyn Job>>, u32)>, mut jobs: Vec<Box<dyn Job>>, retries: u32, error: Error) {
+    if jobs.len() > 1 {
+        let later = jobs.split_off(jobs.len() / 2);
+        parts.extend([(later, RETRIES), (jobs, RETRIES)]);
+    } else if retries > 0 && is_conflict(&error) {
+        parts.push((jobs, retries - 1));
+    } else {
+        fail(jobs, error);
     }
 }
 

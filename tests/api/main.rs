@@ -11,7 +11,6 @@ mod attributes;
 mod audit;
 mod blocks;
 mod callbacks;
-mod chaos;
 mod chatrooms;
 mod cli;
 mod cluster;

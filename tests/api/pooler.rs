@@ -109,7 +109,7 @@ async fn what_a_session_is_set_to_holds_in_each_transaction_behind_a_pooler() {
     settings.database.lock_timeout_ms = 1234;
     let session = server::session(&settings.database, &pooler.url(&server_url())).expect("a URL");
     let pool = PgPoolOptions::new().max_connections(2).connect_lazy_with(session.options.clone());
-    let db = Db::of(Lane::new(pool).begun_by(session.begin));
+    let db = Db::of(Lane::new(pool, session.patience).begun_by(session.begin));
     let set = "select current_setting('plan_cache_mode') || ' ' || current_setting('lock_timeout')";
     for _ in 0..2 {
         let single: String = sqlx::query_scalar(set).fetch_one(db.pool()).await.expect("a row");

@@ -5,15 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use roomward::db::{Db, Lane};
 use roomward::migrations;
 use roomward::names::NameList;
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::app::{Instance, TestApp, eventually, numbered, settings, shared_database, writer};
 use crate::cluster::Cluster;
+
+/// How long the tests' own ways to the database wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_database_is_answered_with_503_and_served_again_when_it_is_back() {
@@ -114,6 +121,53 @@ async fn a_call_that_takes_too_long_is_answered_with_503_and_undone() {
     assert_eq!(calm.post(&format!("/chatrooms/{room}/users/bob")).await.status, 200);
 }
 
+/// A way to the database of a URL, as another URL. `forget` has its connections carry nothing any more, without a word to
+/// either end, as when a machine on the way has lost its memory; new ones work.
+async fn way_to(url: &str) -> (String, Arc<Notify>) {
+    let (server, path) = url.rsplit_once('/').expect("a URL with a database");
+    let (user, server) = server.rsplit_once('@').expect("a URL with a user");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (way, server) = (format!("{user}@{}/{path}", listener.local_addr().expect("an address")), server.to_owned());
+    let forget = Arc::new(Notify::new());
+    let forgotten = forget.clone();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut far = TcpStream::connect(&server).await.expect("the server");
+            let forgotten = forgotten.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = copy_bidirectional(&mut near, &mut far) => {}
+                    () = forgotten.notified() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    (way, forget)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_lost_without_a_word_are_given_up_and_made_anew() {
+    let (url, forget) = way_to(shared_database()).await;
+    let mut brisk = settings(&url);
+    brisk.database.statement_timeout_ms = 500;
+    brisk.server.request_timeout_ms = 1000;
+    let instance = Instance::start(brisk);
+    let calm = TestApp::new().await;
+    let app = calm.through(instance.address);
+    let room = calm.room_with("ann", &["bob"]).await;
+    let list = format!("/chatrooms/{room}/mute");
+    let mute = || app.post_json(&list, json!({"usernames": ["bob"], "mute_duration": 60_000}));
+    assert_eq!(mute().await.status, 200);
+    forget.notify_waiters();
+    // They meet every connection that there is.
+    for answer in join_all((0..20).map(|_| mute())).await {
+        assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+    }
+    eventually("changes are made again", || async { mute().await.status == 200 }).await;
+    eventually("lists are read again", || async { app.get(&list).await.status == 200 }).await;
+    calm.assert_invariants().await;
+}
+
 /// A client may hang up at any point of a call: the connection that the call used must not keep a transaction open in
 /// which the next one's work is acknowledged and then lost.
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +204,7 @@ async fn no_acknowledged_change_is_lost_to_a_transaction_that_a_call_has_dropped
 #[tokio::test]
 async fn a_statement_that_was_given_up_or_has_failed_spoils_no_connection() {
     let pool = PgPoolOptions::new().max_connections(1).connect(shared_database()).await.expect("the database");
-    let db = Db::of(Lane::new(pool));
+    let db = Db::of(Lane::new(pool, PATIENCE));
     let backend = async || -> i32 {
         let query = sqlx::query_scalar("select pg_backend_pid()");
         tokio::time::timeout(Duration::from_secs(5), query.fetch_one(db.pool())).await.expect("in time").expect("a row")
@@ -181,7 +235,7 @@ async fn a_connection_comes_about_even_if_it_takes_longer_than_calls_wait_for_it
                 Ok(())
             })
         });
-        Lane::new(slowly.connect_lazy_with(options))
+        Lane::new(slowly.connect_lazy_with(options), PATIENCE)
     };
     let db = Db::of(pool("common", Duration::ZERO)).with_own(pool("own", Duration::from_millis(500)));
     let lane = async || -> String {

@@ -5,9 +5,10 @@
 //! is made good by a repetition counts, too.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -18,7 +19,6 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::app::{Answer, Instance, TestApp, eventually, find_next_ends, new_database, settings};
-use crate::chaos::{chance, events};
 
 const TROUBLE: Duration = Duration::from_secs(6);
 const INSTANCES: usize = 3;
@@ -31,6 +31,12 @@ const ROOMS: [&str; 6] = ["storm1", "storm2", "storm3", "storm4", "storm5", "sto
 const USERS: [&str; 8] = ["user0", "user1", "user2", "user3", "user4", "user5", "user6", "user7"];
 /// They are deleted and registered again.
 const DOOMED: [&str; 3] = ["doomed0", "doomed1", "doomed2"];
+
+/// A number below `end` that cannot be foreseen.
+fn chance(end: u64) -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    RandomState::new().hash_one(COUNT.fetch_add(1, Ordering::Relaxed)) % end
+}
 
 fn pick<T: Copy>(from: &[T]) -> T {
     from[usize::try_from(chance(from.len() as u64)).expect("small")]
@@ -251,6 +257,23 @@ async fn make_rooms(storm: Arc<Storm>) {
         make_room(storm.app(), pick(&ROOMS)).await;
         sleep(Duration::from_millis(chance(60))).await;
     }
+}
+
+/// The events of a room, all of them; fails if a number is missing.
+async fn events(app: &TestApp, room: &str) -> Vec<Value> {
+    let mut events: Vec<Value> = Vec::new();
+    loop {
+        let page = app.get(&format!("/chatrooms/{room}/events?since={}&limit=1000", events.len())).await.json();
+        let page = page["data"].as_array().expect("events").clone();
+        if page.is_empty() {
+            break;
+        }
+        events.extend(page);
+    }
+    for (index, event) in events.iter().enumerate() {
+        assert_eq!(event["n"], index + 1);
+    }
+    events
 }
 
 /// What a reader of only the events knows of a room.

@@ -360,6 +360,41 @@ async fn a_change_that_the_database_refuses_fails_alone() {
 }
 
 #[tokio::test]
+async fn a_bad_change_among_sixty_costs_a_few_transactions_and_not_sixty() {
+    let (_, db) = database().await;
+    let app = stage(&db, "org").await;
+    refuse_u5(&db).await;
+    let names = numbered("more", 59);
+    sqlx::query("insert into users (app, username) select $1, unnest($2::text[])")
+        .bind(app.id)
+        .bind(&names)
+        .execute(&db)
+        .await
+        .expect("users");
+    sqlx::query("update room_counters set maxusers = 100 where app = $1").bind(app.id).execute(&db).await.expect("seats");
+    let (writer, actor, room) = (writer(&db, 256), Actor::client(), room_key(app.id, ROOMS[0]));
+    let names: Vec<&str> =
+        names[..30].iter().map(String::as_str).chain(["u5"]).chain(names[30..].iter().map(String::as_str)).collect();
+    let outcomes = join_all(names.iter().map(|name| writer.submit(&room, &actor, add(name)))).await;
+    for (name, outcome) in names.iter().zip(&outcomes) {
+        assert_eq!(outcome.is_ok(), *name != "u5", "{name}: {outcome:?}");
+    }
+    let told: Vec<Vec<String>> = sqlx::query_scalar("select users from events where app = $1 order by n")
+        .bind(app.id)
+        .fetch_all(&db)
+        .await
+        .expect("events");
+    let expected: Vec<Vec<String>> = names.iter().filter(|name| **name != "u5").map(|name| vec![(*name).to_owned()]).collect();
+    assert_eq!(told, expected, "in the order of the calls");
+    let transactions: i64 = sqlx::query_scalar("select count(distinct xact) from events where app = $1")
+        .bind(app.id)
+        .fetch_one(&db)
+        .await
+        .expect("a count");
+    assert!(transactions <= 6, "{transactions} transactions were committed");
+}
+
+#[tokio::test]
 async fn a_room_that_is_held_is_answered_for_although_the_rest_of_its_batch_fails() {
     let (_, db) = database().await;
     let app = stage(&db, "org").await;

@@ -59,8 +59,8 @@ pub async fn end_expired(db: &Db, app: i32, batch: u32, if_locked: IfLocked) -> 
         };
         let Some(last) = last else { return Ok(None) };
         end_under_lock(&mut transaction, app, last, batch).await.map(Some)
-    }
-    .await;
+    };
+    let done = db.in_time(done).await;
     let ended = transaction.end(done).await?;
     db.events_committed();
     Ok(ended)

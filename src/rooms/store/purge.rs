@@ -31,7 +31,7 @@ pub async fn deleted(db: &Db, limit: i64) -> Result<Vec<RoomKey>, Error> {
 /// number of rows; 0 if another instance removes it, or nothing is left.
 pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
     let mut transaction = db.begin().await?;
-    let done = purge_some(&mut transaction, key, batch).await;
+    let done = db.in_time(purge_some(&mut transaction, key, batch)).await;
     let rows = transaction.end(done).await?;
     if rows > 0 {
         db.events_committed();

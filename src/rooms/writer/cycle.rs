@@ -43,7 +43,7 @@ impl Shared {
 
     async fn transact(&self, batch: &mut Batch, left: &mut Batch, held: Held) -> Result<(), Failure> {
         let mut transaction = self.db.begin().await?;
-        match self.work(&mut transaction, batch, left, held).await {
+        match self.db.in_time(self.work(&mut transaction, batch, left, held)).await {
             Ok(true) => {
                 transaction.commit().await?;
                 self.db.events_committed();
