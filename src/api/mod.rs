@@ -199,6 +199,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 // Before the rooms, so that no room is ever called so.
                 .configure(super_admins::routes)
                 .configure(moderators::routes)
+                .configure(permissions::routes)
                 .configure(undo::routes)
                 .configure(global_mutes::routes)
                 .configure(members::routes)

@@ -23,7 +23,7 @@ use self::operation::{Example, Operation, by};
 use super::reply::ErrorBody;
 use super::{
     admins, announcements, attributes, audit, blocks, callbacks, chatrooms, docs, events, global_mutes, health, members,
-    moderators, mutes, resource, restrictions, speech, standing, super_admins, tokens, undo, users, whitelist,
+    moderators, mutes, permissions, resource, restrictions, speech, standing, super_admins, tokens, undo, users, whitelist,
 };
 
 /// What some calls are about, in a word and in a sentence, and the calls.
@@ -42,6 +42,7 @@ const SECTIONS: &[Section] = &[
     ("Global mutes", "Who may not speak in any room of an app for a while.", global_mutes::operations),
     ("Super admins", "Who may make rooms.", super_admins::operations),
     ("Moderators", "Who reads or moderates the rooms of an app with a token of their own.", moderators::operations),
+    ("Permissions", "What may this token do?", permissions::operations),
     ("Announcements", "The text that a room shows.", announcements::operations),
     ("Attributes", "Keys and values that a room shares.", attributes::operations),
     ("Speech", "May this user speak?", speech::operations),
