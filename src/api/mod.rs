@@ -21,6 +21,7 @@ mod blocks;
 mod callbacks;
 mod change;
 mod chatrooms;
+mod console;
 mod docs;
 mod events;
 mod global_mutes;
@@ -219,6 +220,11 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(unknown_path)),
         )
         .default_service(web::to(unknown_path));
+}
+
+/// The paths of the console, which may not be served.
+pub fn console_routes(config: &mut web::ServiceConfig) {
+    config.configure(console::routes);
 }
 
 /// The path of figures, where it has a port of its own.

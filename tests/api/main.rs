@@ -17,6 +17,7 @@ mod cli;
 mod cluster;
 mod compat;
 mod concurrency;
+mod console;
 mod deploy;
 mod documents;
 mod errors;

@@ -22,7 +22,7 @@ use self::form::{flag, integer, text};
 use self::operation::{Example, Operation, by};
 use super::reply::ErrorBody;
 use super::{
-    admins, announcements, attributes, audit, blocks, callbacks, chatrooms, docs, events, global_mutes, health, members,
+    admins, announcements, attributes, audit, blocks, callbacks, chatrooms, console, docs, events, global_mutes, health, members,
     moderators, mutes, permissions, resource, restrictions, speech, standing, super_admins, tokens, undo, users, whitelist,
 };
 
@@ -63,6 +63,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 fn operations() -> Vec<Operation> {
     let mut operations = health::operations();
     operations.extend(docs::operations());
+    operations.extend(console::operations());
     operations.push(by("get", "/openapi.json", "getOpenApi", "This document").open().gives::<Map<String, Value>>());
     operations
 }
