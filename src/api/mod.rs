@@ -22,6 +22,7 @@ mod callbacks;
 mod change;
 mod chatrooms;
 mod console;
+mod counts;
 mod docs;
 mod events;
 mod global_mutes;
@@ -212,6 +213,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(standing::routes)
                 .configure(events::routes)
                 .configure(audit::routes)
+                .configure(counts::routes)
                 .configure(restrictions::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)

@@ -58,6 +58,7 @@ const CALLS: &[(&[Method], &str, Action)] = {
         (READ, "/users/{usernames}/standing", A::ReadStanding),
         (READ, "/chatrooms", A::ReadApp),
         (READ, "/audit", A::ReadAudit),
+        (READ, "/audit/counts", A::ReadAudit),
         (READ, "/restrictions", A::ReadAudit),
         (READ, "/permissions", A::ReadPermissions),
         (READ, "/events", A::ReadApp),

@@ -18,6 +18,7 @@ mod cluster;
 mod compat;
 mod concurrency;
 mod console;
+mod counts;
 mod deploy;
 mod documents;
 mod errors;

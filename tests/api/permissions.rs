@@ -120,6 +120,8 @@ fn cases() -> Vec<Case> {
     }
     may("VMvn", "GET", "/audit?room=ROOM", none.clone());
     may("VMvn", "GET", "/restrictions?room=ROOM", none.clone());
+    may("VM", "GET", "/audit/counts?from=0&to=1&every=1", none.clone());
+    may("VMvn", "GET", "/audit/counts?from=0&to=1&every=1&room=ROOM", none.clone());
     // A room that is named where it says nothing opens nothing.
     may("VM", "GET", "/chatrooms?room=ROOM", none.clone());
     may("VM", "GET", "/users?room=ROOM", none.clone());

@@ -22,8 +22,9 @@ use self::form::{flag, integer, text};
 use self::operation::{Example, Operation, by};
 use super::reply::ErrorBody;
 use super::{
-    admins, announcements, attributes, audit, blocks, callbacks, chatrooms, console, docs, events, global_mutes, health, members,
-    moderators, mutes, permissions, resource, restrictions, speech, standing, super_admins, tokens, undo, users, whitelist,
+    admins, announcements, attributes, audit, blocks, callbacks, chatrooms, console, counts, docs, events, global_mutes, health,
+    members, moderators, mutes, permissions, resource, restrictions, speech, standing, super_admins, tokens, undo, users,
+    whitelist,
 };
 
 /// What some calls are about, in a word and in a sentence, and the calls.
@@ -50,6 +51,7 @@ const SECTIONS: &[Section] = &[
     ("Restrictions", "Which mutes and blocks are in force, by whom and why?", restrictions::operations),
     ("Events", "What has happened, and what happens.", events::operations),
     ("Audit", "Who did what to whom, when and why?", audit::operations),
+    ("Counts", "How much happens?", counts::operations),
     ("Undo", "Makes good what an event has changed.", undo::operations),
     ("Callbacks", "Who is told what happens.", callbacks::operations),
     ("Service", "What the machines of the operator ask; no token is needed.", operations),

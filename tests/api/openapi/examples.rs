@@ -98,6 +98,7 @@ fn calls(url: &str) -> Vec<(&'static str, &'static str, &'static str, Option<Val
         ("listEvents", "", "?since=1&limit=2", None),
         ("listEventsOfApp", "", "?limit=2", None),
         ("audit", "", "?user=user2&limit=2", None),
+        ("countEvents", "", "?kind=MUTE&from=1780000000000&to=4372000000000&every=2592000000", None),
         ("addCallbackRule", "", "", Some(json!({"url": url, "secret": "a secret of sixteen or more", "kinds": ["MUTE"]}))),
         ("listCallbackRules", "", "", None),
         ("getCallbackRule", "", "", None),
