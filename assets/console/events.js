@@ -38,6 +38,9 @@ function until({ users = [], after }) {
   return typeof end === "number" ? html`<span title=${exact(end)}>${untilWords(end)}</span>` : "";
 }
 
+/** What an actor is called, also one who is no user. */
+export const actorName = (actor) => (has(`actor.${actor}`) ? t(`actor.${actor}`) : actor);
+
 /** Which words tell an event: of a mute of the whole room those for what it is now. */
 function wordsOf({ kind, after }) {
   const words = kind === "UPDATE/MUTE" ? `event.UPDATE/MUTE/${after?.mute ? "ON" : "OFF"}` : `event.${kind}`;
@@ -48,7 +51,7 @@ function wordsOf({ kind, after }) {
 export function Happened({ event }) {
   const { actor, users, chatroom, kind, after } = event;
   const parts = {
-    actor: actor.startsWith("@") ? html`<em>${has(`actor.${actor}`) ? t(`actor.${actor}`) : actor}</em>` : html`<${User} name=${actor} />`,
+    actor: actor.startsWith("@") ? html`<em>${actorName(actor)}</em>` : html`<${User} name=${actor} />`,
     users: html`<${Users} names=${users} room=${chatroom} />`,
     until: until(event),
     kind,

@@ -11,7 +11,7 @@ const MOST_TEMPLATES = 12;
 const TEMPLATES = ["spam", "insults", "advertising", "offTopic", "minors"];
 
 /** The templates: the viewer's own if there are any, else those of the language. */
-const templates = () => settings.get().reasons ?? TEMPLATES.map((each) => t(`reason.${each}`));
+export const templates = () => settings.get().reasons ?? TEMPLATES.map((each) => t(`reason.${each}`));
 
 export function Reason({ value, onChange }) {
   useStore(settings, ({ reasons }) => reasons);

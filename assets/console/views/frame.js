@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "../html.js";
 import { Icon } from "../parts/icon.js";
 import { LanguageAndTheme } from "../parts/looks.js";
 import { Failed, Loading } from "../parts/states.js";
-import { may } from "../rights.js";
+import { may, mayAudit } from "../rights.js";
 import { link, route } from "../router.js";
 import { session, signOut } from "../session.js";
 import { settings } from "../settings.js";
@@ -13,9 +13,14 @@ import { t } from "../words.js";
 import { KeysHelp } from "./keys-help.js";
 import { openSearch, Search } from "./search.js";
 
-/** The views by the first part of their path: what loads them; and their place in the menu, with the right that it takes. */
+/** The views by the first part of their path: what loads them; their place in the menu, and who has it there. */
 const VIEWS = {
   rooms: { load: (parts) => (parts[1] ? import("./room.js") : import("./rooms.js")), icon: "room", words: "nav.rooms" },
+  users: { load: () => import("./user.js") },
+  restrictions: { load: () => import("./restrictions.js"), icon: "restrictions", words: "nav.restrictions", isFor: mayAudit },
+  audit: { load: () => import("./audit.js"), icon: "audit", words: "nav.audit", isFor: mayAudit },
+  charts: { load: () => import("./charts.js"), icon: "chart", words: "nav.charts", isFor: mayAudit },
+  app: { load: () => import("./app.js"), icon: "app", words: "nav.app", isFor: (rights) => may(rights, "manage_app") },
 };
 
 export function Frame() {
@@ -40,7 +45,7 @@ export function Frame() {
         </div>
         <button type="button" class="search-button" onClick=${openSearch}><${Icon} name="search" /><span>${t("search")}</span><kbd>Ctrl K</kbd></button>
         <ul class="nav">
-          ${Object.entries(VIEWS).filter(([, view]) => !view.right || may(rights, view.right)).map(([key, view]) => html`
+          ${Object.entries(VIEWS).filter(([, view]) => view.words && (!view.isFor || view.isFor(rights))).map(([key, view]) => html`
             <li key=${key}><a href=${link([key])} aria-current=${key === name && parts.length < 2 ? "page" : undefined} class=${key === name ? "current" : ""}>
               <${Icon} name=${view.icon} /><span>${t(view.words)}</span></a></li>`)}
         </ul>

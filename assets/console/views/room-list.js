@@ -1,6 +1,7 @@
 // One list of a room: who is on it, until when and why; and what may be done to those that are chosen.
 
 import { CHANGES, complain, doneWords, makeAll, undoAll } from "../changes.js";
+import { actorName } from "../events.js";
 import { html, useEffect, useRef, useState } from "../html.js";
 import { shortcut } from "../keys.js";
 import { useList } from "../list.js";
@@ -176,5 +177,3 @@ function Person({ row, room, owner, items }) {
       ${items.length > 0 && html`<${Menu} label=${t("actions", { user })} className="button quiet square small" tabindex="-1" items=${items}><${Icon} name="more" /><//>`}
     </span>`;
 }
-
-const actorName = (actor) => (actor.startsWith("@") ? t(`actor.${actor}`) : actor);
