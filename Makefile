@@ -1,9 +1,9 @@
 # What one does with this checkout. Nothing but a Rust toolchain is needed beforehand.
 
-.PHONY: help run test test-pgbouncer replay check fmt sqlx bench fuzz chaos overload
+.PHONY: help run test test-pgbouncer test-console console-pictures replay check fmt sqlx bench fuzz chaos overload
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start PostgreSQL and the service, with a demo app, on http://127.0.0.1:8080
 	@scripts/run
@@ -13,6 +13,12 @@ test: ## run all tests, on a PostgreSQL made for them
 
 test-pgbouncer: ## run all tests on a service that reaches its database through PgBouncer
 	@ROOMWARD_TEST_POOLER=1 scripts/test
+
+test-console: ## try the moderators' console in a real Chromium, which is installed if need be (npm registry)
+	@scripts/test-console
+
+console-pictures: ## take the pictures of docs/pictures anew
+	@scripts/test-console --pictures
 
 replay: ## replay the examples of the page that defines the calls, answers side by side
 	@scripts/test --test api page:: -- --nocapture

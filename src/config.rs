@@ -35,6 +35,7 @@ pub struct Settings {
     pub events: Events,
     pub callbacks: Callbacks,
     pub idempotency: Idempotency,
+    pub console: Console,
     pub metrics: Metrics,
     pub log: Log,
 }
@@ -177,6 +178,12 @@ pub struct Idempotency {
     pub keep_hours: u32,
     pub wait_ms: u64,
     pub claim_seconds: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Console {
+    pub enabled: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

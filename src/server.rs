@@ -189,7 +189,7 @@ impl Shares {
 
 fn serve(listener: TcpListener, state: State, shares: Shares, session: Session) -> std::io::Result<Server> {
     let (settings, max_body_bytes) = (state.settings.server.clone(), state.settings.server.max_body_bytes);
-    let has_metrics = state.settings.metrics.port == 0;
+    let (has_metrics, has_console) = (state.settings.metrics.port == 0, state.settings.console.enabled);
     // Runs once in the thread of each worker.
     let app = move || {
         let db = match shares.worker {
@@ -204,6 +204,9 @@ fn serve(listener: TcpListener, state: State, shares: Shares, session: Session) 
             .configure(move |config| {
                 if has_metrics {
                     api::metrics_routes(config);
+                }
+                if has_console {
+                    api::console_routes(config);
                 }
             })
             .configure(api::routes)

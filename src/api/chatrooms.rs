@@ -61,6 +61,8 @@ pub fn operations() -> Vec<Operation> {
             .fails(&[fails::EXCEED_LIMIT, fails::USER_NOT_FOUND, fails::ROOM_ID_TAKEN, fails::ROOM_ID_BUSY]),
         operation::get("/chatrooms/{chatroom_id}", "getChatrooms", "Show a room")
             .says("Or up to 100, with commas between their ids. Those that do not exist are left out, unless none does.")
+            .query("affiliations", form::integer("How many of their people are told of at most, of all rooms together."))
+            .query("detail", form::flag("Whether it also tells until when a whole room is muted, and why."))
             .answers::<Vec<RoomDetail>>()
             .counted()
             .fails(&[fails::ROOM_NOT_FOUND_ON_READ, fails::INVALID_PARAMETER, fails::TOO_MANY_NAMES]),
@@ -227,6 +229,10 @@ struct RoomDetail {
     created: i64,
     custom: String,
     mute: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mute_expire: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mute_reason: Option<String>,
     affiliations_count: i32,
     #[schemars(with = "Vec<Affiliation<'static>>")]
     affiliations: Affiliations,
@@ -234,8 +240,9 @@ struct RoomDetail {
     disabled: bool,
 }
 
-impl From<Detail> for RoomDetail {
-    fn from(room: Detail) -> Self {
+impl RoomDetail {
+    /// `in_detail`: with what the hosted service does not tell.
+    fn of(room: Detail, in_detail: bool) -> Self {
         Self {
             id: room.id,
             name: room.name,
@@ -246,6 +253,8 @@ impl From<Detail> for RoomDetail {
             created: unix_ms(room.created_at),
             custom: room.custom,
             mute: room.mute_all,
+            mute_expire: room.mute_ends_at.filter(|_| in_detail).map(unix_ms),
+            mute_reason: room.mute_reason.filter(|_| in_detail),
             affiliations_count: room.member_count,
             affiliations: Affiliations { owner: room.shows_owner.then(|| room.owner.clone()), members: room.members },
             owner: room.owner,
@@ -264,14 +273,16 @@ async fn details(call: Call) -> Result<Reply<Vec<RoomDetail>>, Error> {
     if ids.len() > MAX_DETAILS {
         return Err(Error::TooManyNames { limit: "chatroom ids size is more than max limit", max: MAX_DETAILS });
     }
-    let affiliations = call.state.settings.limits.affiliations_in_detail;
+    let params = call.params();
+    let affiliations = paging::at_most(&params, "affiliations", call.state.settings.limits.affiliations_in_detail);
+    let in_detail = paging::wants_detail(&params);
     let keys: Vec<RoomKey> = ids.iter().filter_map(|id| RoomKey::parse(call.app.id, id)).collect();
     let found = read::details::details(&call.state.db, call.app.id, &keys, affiliations).await?;
     if found.is_empty() {
         return Err(Error::RoomNotFoundOnRead { room: call.room_segment().into() });
     }
     let count = found.len();
-    Ok(call.reply(found.into_iter().map(RoomDetail::from).collect()).count(count))
+    Ok(call.reply(found.into_iter().map(|room| RoomDetail::of(room, in_detail)).collect()).count(count))
 }
 
 /// The fields that an update may have. `need_verify` says nothing to us, but clients send it.

@@ -4,15 +4,18 @@
 //! organisation called `docs`: a path of an app has three segments or more.
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpResponse, Resource};
 
 use super::openapi::operation::{self, Operation};
-use super::resource;
+use super::{State, resource};
 
 /// Nothing but what this service itself sends, and no script or style within a page. Swagger UI has its icons as `data:`.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What the first page says of the console, where it is served.
+const CONSOLE: &str = "<li><a href=\"/console\">/console</a>: for moderators</li>\n";
 
 /// The files that pages are made of: the path, the media type, and what is in it.
 const FILES: [(&str, &str, &str); 4] = [
@@ -41,15 +44,17 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-async fn home() -> HttpResponse {
-    page(include_str!("../../assets/pages/home.html").replace("VERSION", env!("CARGO_PKG_VERSION")))
+async fn home(state: Data<State>) -> HttpResponse {
+    let console = if state.settings.console.enabled { CONSOLE } else { "" };
+    let page = include_str!("../../assets/pages/home.html").replace("VERSION", env!("CARGO_PKG_VERSION"));
+    show(page.replace("CONSOLE\n", console))
 }
 
 async fn docs() -> HttpResponse {
-    page(include_str!("../../assets/pages/docs.html").into())
+    show(include_str!("../../assets/pages/docs.html").into())
 }
 
-fn page(html: String) -> HttpResponse {
+fn show(html: String) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))

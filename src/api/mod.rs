@@ -21,6 +21,8 @@ mod blocks;
 mod callbacks;
 mod change;
 mod chatrooms;
+mod console;
+mod counts;
 mod docs;
 mod events;
 mod global_mutes;
@@ -199,6 +201,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 // Before the rooms, so that no room is ever called so.
                 .configure(super_admins::routes)
                 .configure(moderators::routes)
+                .configure(permissions::routes)
                 .configure(undo::routes)
                 .configure(global_mutes::routes)
                 .configure(members::routes)
@@ -210,6 +213,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .configure(standing::routes)
                 .configure(events::routes)
                 .configure(audit::routes)
+                .configure(counts::routes)
                 .configure(restrictions::routes)
                 .configure(announcements::routes)
                 .configure(attributes::routes)
@@ -218,6 +222,11 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(unknown_path)),
         )
         .default_service(web::to(unknown_path));
+}
+
+/// The paths of the console, which may not be served.
+pub fn console_routes(config: &mut web::ServiceConfig) {
+    config.configure(console::routes);
 }
 
 /// The path of figures, where it has a port of its own.

@@ -115,7 +115,7 @@ pub fn is_by_cursor(params: &Params) -> bool {
     params.first("limit").is_some() || params.first("cursor").is_some()
 }
 
-/// Whether the entries are to come by cursor, with all that is known of them.
+/// Whether all that is known is asked for; entries of a list then come by cursor.
 pub fn wants_detail(params: &Params) -> bool {
     params.first("detail") == Some("true")
 }
@@ -125,6 +125,12 @@ pub fn wants_detail(params: &Params) -> bool {
 pub fn limit(params: &Params, default: i64, max: i64) -> i64 {
     let wanted = number(params.first("limit")).filter(|limit| *limit > 0);
     wanted.map_or(default, |limit| i64::try_from(limit).unwrap_or(i64::MAX)).min(max)
+}
+
+/// The number in `key`, but at most `max`, which it is where none is named. No value is an error: what makes no sense counts as
+/// absent.
+pub fn at_most(params: &Params, key: &str, max: u32) -> u32 {
+    number(params.first(key)).map_or(max, |wanted| u32::try_from(wanted).unwrap_or(max).min(max))
 }
 
 /// Cuts a page that was read with one entry more than `limit`. Returns its last entry if that told that more follow.

@@ -1,14 +1,24 @@
-//! Which call is what, in the table of [`crate::rooms::permissions`]: for callers with a user's token.
+//! Which call is what, in the table of [`crate::rooms::permissions`], for callers with a user's token; and `/permissions`: what
+//! comes of that for the caller.
 //!
 //! A call that is not in here is for the app's own token: what is forgotten is forbidden.
 
-use actix_web::http::Method;
+use std::collections::BTreeMap;
 
-use super::call::{AppRequest, Caller, User};
+use actix_web::http::Method;
+use actix_web::web::{self, ServiceConfig};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::call::{AppRequest, Call, Caller, User};
+use super::idempotent_resource;
+use super::openapi::operation::{self, Operation};
+use super::openapi::{failures as fails, form};
+use super::reply::Reply;
 use crate::error::Error;
 use crate::names::{Names, RoomKey};
 use crate::rooms::permissions::{Action, Role, Target, permits};
-use crate::rooms::read::roles;
+use crate::rooms::read::{details, roles};
 
 /// The calls that users may make, by method and path, and what each does.
 const CALLS: &[(&[Method], &str, Action)] = {
@@ -26,6 +36,7 @@ const CALLS: &[(&[Method], &str, Action)] = {
         (READ, "/chatrooms/{chatroom_id}/mute", A::ReadLists),
         (READ, "/chatrooms/{chatroom_id}/blocks/users", A::ReadLists),
         (READ, "/chatrooms/{chatroom_id}/white/users", A::ReadLists),
+        (READ, "/chatrooms/{chatroom_id}/standing", A::ReadLists),
         (READ, "/chatrooms/{chatroom_id}/events", A::ReadEvents),
         (READ, "/chatrooms/{chatroom_id}/users/{usernames}/speak", A::CheckSpeech),
         (POST, "/chatrooms/{chatroom_id}/speak", A::CheckSpeech),
@@ -47,7 +58,9 @@ const CALLS: &[(&[Method], &str, Action)] = {
         (READ, "/users/{usernames}/standing", A::ReadStanding),
         (READ, "/chatrooms", A::ReadApp),
         (READ, "/audit", A::ReadAudit),
+        (READ, "/audit/counts", A::ReadAudit),
         (READ, "/restrictions", A::ReadAudit),
+        (READ, "/permissions", A::ReadPermissions),
         (READ, "/events", A::ReadApp),
         (READ, "/users", A::ReadApp),
         (READ, "/users/{usernames}", A::ReadApp),
@@ -138,4 +151,83 @@ impl User {
     fn target(&self, name: &str) -> Target {
         if self.name.usernames().iter().any(|own| own == name) { Target::Oneself } else { Target::Ordinary }
     }
+}
+
+pub fn routes(config: &mut ServiceConfig) {
+    config.service(idempotent_resource("/permissions").route(web::get().to(own)));
+}
+
+pub fn operations() -> Vec<Operation> {
+    vec![
+        operation::get("/permissions", "getPermissions", "Say who the caller is, and what the caller may do")
+            .says(
+                "Of each action, to whom: `oneself`, `ordinary` users, `admin`s and the `owner` of the room. What is done to \
+                nobody may be done where `ordinary` is among them. Actions that may not be done are not there. Without a `room`, \
+                what may be done in all rooms.",
+            )
+            .query("room", form::text("What may be done there, too."))
+            .answers::<Answer>()
+            .fails(&[fails::INVALID_PARAMETER, fails::ROOM_NOT_FOUND]),
+    ]
+}
+
+/// Without a `user` it is the app, which may do all.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Permissions")]
+struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    roles: Vec<Role>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moderates: Option<Moderates>,
+    #[schemars(with = "BTreeMap<String, Vec<Target>>")]
+    permissions: BTreeMap<Action, Vec<Target>>,
+}
+
+/// What a moderator of the app is in these rooms; without them, in all.
+#[derive(Serialize, JsonSchema)]
+struct Moderates {
+    role: Role,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rooms: Option<Vec<String>>,
+}
+
+/// What the caller is and may do, in the app and in the room that is named.
+async fn own(call: Call) -> Result<Reply<Answer>, Error> {
+    let (params, app) = (call.params().only(&["room"])?, call.app.id);
+    let named = params.first("room").filter(|room| !room.is_empty());
+    let not_found = || Error::RoomNotFound { room: named.unwrap_or_default().into() };
+    let room = named.map(|room| RoomKey::parse(app, room).ok_or_else(not_found)).transpose()?;
+    if let Some(room) = &room {
+        details::require(&call.state.db, room).await?;
+    }
+    let answer = match call.caller() {
+        Caller::App => Answer {
+            user: None,
+            roles: Vec::new(),
+            moderates: None,
+            permissions: Action::ALL.iter().map(|action| (*action, Target::ALL.to_vec())).collect(),
+        },
+        Caller::User(user) => {
+            let held = roles::of_user(&call.state.db, app, room.as_slice(), &user.name).await?;
+            let mut in_room = user.roles(room.as_ref().map(RoomKey::id));
+            in_room.extend(held.into_iter().flatten().flatten());
+            Answer {
+                user: user.name.given().first().cloned(),
+                moderates: user.moderates.clone().map(|(role, rooms)| Moderates { role, rooms }),
+                permissions: reached(&user.roles(None), &in_room),
+                roles: in_room,
+            }
+        }
+    };
+    Ok(call.reply(answer))
+}
+
+/// What may be done to whom by one who is this in the app, and this in the room that is meant.
+fn reached(in_app: &[Role], in_room: &[Role]) -> BTreeMap<Action, Vec<Target>> {
+    let targets = |action: &Action| -> Vec<Target> {
+        let roles = if action.is_about_a_room() { in_room } else { in_app };
+        Target::ALL.into_iter().filter(|target| permits(*action, roles, &[*target])).collect()
+    };
+    Action::ALL.iter().map(|action| (*action, targets(action))).filter(|(_, targets)| !targets.is_empty()).collect()
 }

@@ -69,6 +69,16 @@ impl Span {
         }
     }
 
+    /// The same by the numbers of a room's events.
+    pub(super) async fn in_room(mut self, db: &Db, app: i32, room: &str) -> Result<Self, Error> {
+        for end in [&mut self.from, &mut self.to] {
+            if end.n == 0 {
+                end.n = first_number(db, app, room, end.happened_at).await?;
+            }
+        }
+        Ok(self)
+    }
+
     /// As much of it as lies in the past, by the database's clock. Comes back when nothing is added to that any more: an
     /// event has the moment at which it was written, but is there only when its transaction has ended.
     pub async fn until_now(mut self, db: &Db) -> Result<Self, Error> {
@@ -211,11 +221,7 @@ pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit:
         return Ok(AuditPage::default());
     }
     if let Filter { app, user: None, room: Some(room), .. } = filter {
-        for end in [&mut span.from, &mut span.to] {
-            if end.n == 0 {
-                end.n = first_number(db, *app, room, end.happened_at).await?;
-            }
-        }
+        span = span.in_room(db, *app, room).await?;
     }
     #[expect(clippy::disallowed_methods, reason = "put together from fixed pieces; tests run every combination")]
     let statement = sqlx::query_as(AssertSqlSafe(Way::of(filter).statement(order)));

@@ -2,13 +2,17 @@
 //!
 //! What changes a room is decided under its lock, like the change itself: an admin who is no longer one changes nothing.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::operation::{Decision, Operation};
 use super::state::{Facts, Needs, RoomView};
 use crate::error::Error;
 use crate::names::Names;
 
 /// What a user is to a room, or to the whole app. One user may be several of them at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// A user of the app, and no more than that.
     User,
@@ -42,7 +46,8 @@ pub enum Reach {
 }
 
 /// Somebody to whom something is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Target {
     /// The caller.
     Oneself,
@@ -52,6 +57,11 @@ pub enum Target {
     Admin,
     /// The owner of the room.
     Owner,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Oneself, Self::Ordinary, Self::Admin, Self::Owner];
 }
 
 impl Reach {
@@ -70,7 +80,8 @@ impl Reach {
 macro_rules! table {
     ($($(#[$doc:meta])* $action:ident: $user:ident $member:ident $admin:ident $owner:ident $super_admin:ident $viewer:ident $moderator:ident;)+) => {
         /// What a call does, as far as it matters who may do it.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[serde(rename_all = "snake_case")]
         pub enum Action { $($(#[$doc])* $action),+ }
 
         impl Action {
@@ -128,6 +139,8 @@ table! {
     ReadStanding:       Oneself Oneself Oneself  Oneself  Oneself All      All;
     /// Reads the audit, of one room that is named or of all.
     ReadAudit:          No      No       No       No       No      All      All;
+    /// Asks what one may do.
+    ReadPermissions:    All     All      All      All      All     All      All;
     /// Reads across rooms: lists and searches rooms and users, and the feed of the app.
     ReadApp:            No      No      No       No       No      All      All;
     /// Mutes users in all rooms, or lets them speak again.
@@ -137,6 +150,12 @@ table! {
 }
 
 impl Action {
+    /// Whether it is about one room, where what one is in the room decides.
+    pub const fn is_about_a_room(self) -> bool {
+        self.changes_a_room()
+            || matches!(self, Self::ReadRoom | Self::ReadLists | Self::ReadEvents | Self::CheckSpeech | Self::ReadAudit)
+    }
+
     /// Whether it is a change of one room, which is permitted or refused under the room's lock.
     pub const fn changes_a_room(self) -> bool {
         matches!(

@@ -60,6 +60,7 @@ pub fn settings(url: &str) -> Settings {
     settings.callbacks.allow_private_targets = true;
     // A test makes all its calls at once.
     settings.limits.calls_per_second_of_user_token = 0;
+    settings.console.enabled = true;
     settings.writes = writes();
     settings
 }

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use crate::app::{Instance, TestApp, eventually, new_database, settings};
 
 /// The first moment of the events that tests write, in Unix milliseconds.
-const START: i64 = 1_700_000_000_000;
+pub const START: i64 = 1_700_000_000_000;
 
 /// Writes events as SQL gives them: `(chatroom, n, kind, users, before, after, actor, reason, milliseconds)`, the last
 /// counted from [`START`].
-async fn write(app: &TestApp, events: &str) {
+pub async fn write(app: &TestApp, events: &str) {
     let written = sqlx::query(sqlx::AssertSqlSafe(format!(
         "with given (chatroom, n, kind, users, before, after, actor, reason, ms) as ({events}),
          written as (

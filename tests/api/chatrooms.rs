@@ -174,6 +174,33 @@ async fn the_detail_of_a_large_room_shows_the_first_members_and_counts_all() {
 }
 
 #[tokio::test]
+async fn details_show_as_few_people_as_are_asked_for_and_tell_of_the_mute_of_the_room_if_asked_to() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob", "cid"]).await;
+    let detail = async |query: &str| app.get(&format!("/chatrooms/{room}{query}")).await.json()["data"][0].clone();
+    for (query, people) in [
+        ("?affiliations=0", json!([])),
+        ("?affiliations=2", json!([{"owner": "ann"}, {"member": "bob"}])),
+        ("?affiliations=99999999999", json!([{"owner": "ann"}, {"member": "bob"}, {"member": "cid"}])),
+        ("?affiliations=x", json!([{"owner": "ann"}, {"member": "bob"}, {"member": "cid"}])),
+    ] {
+        let shown = detail(query).await;
+        assert_eq!((&shown["affiliations"], &shown["affiliations_count"]), (&people, &json!(3)), "{query}");
+    }
+    let told = |detail: &Value| {
+        let field = |name| detail.get(name).cloned();
+        (detail["mute"].clone(), field("mute_expire"), field("mute_reason"))
+    };
+    assert_eq!(told(&detail("?detail=true").await), (json!(false), None, None));
+    let mute = app.request(Method::POST, &format!("/chatrooms/{room}/ban")).header("X-Audit-Reason", "too%20loud");
+    let end = app.send(mute.body(r#"{"mute_duration":60000}"#)).await.json()["data"]["expire"].clone();
+    assert_eq!(told(&detail("?detail=true").await), (json!(true), Some(end), Some(json!("too loud"))));
+    assert_eq!(told(&detail("").await), (json!(true), None, None), "the hosted service tells no more");
+    app.delete(&format!("/chatrooms/{room}/ban")).await;
+    assert_eq!(told(&detail("?detail=true").await), (json!(false), None, None));
+}
+
+#[tokio::test]
 async fn the_details_of_many_rooms_show_no_more_people_than_one_answer_may_have() {
     let mut small = settings(shared_database());
     small.limits.affiliations_in_detail = 5;

@@ -16,6 +16,8 @@ mod cli;
 mod cluster;
 mod compat;
 mod concurrency;
+mod console;
+mod counts;
 mod deploy;
 mod documents;
 mod errors;

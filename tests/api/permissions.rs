@@ -37,6 +37,7 @@ fn is_refused(answer: &Answer) {
 /// Who may make a call: `SELF` in it is the caller, `ROOM` a room in which `plain` is a member, `other-admin` an admin.
 struct Case(&'static str, &'static str, Value, &'static str);
 
+#[expect(clippy::too_many_lines, reason = "a table has a line for each entry")]
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut may = |who, method, path, body| cases.push(Case(method, path, body, who));
@@ -50,7 +51,16 @@ fn cases() -> Vec<Case> {
     }
     may("mawVMvn", "GET", "/chatrooms/ROOM/announcement/", none.clone());
     may("mawVMvn", "POST", "/metadata/chatroom/ROOM", json!({"keys": []}));
-    for path in ["mute", "mute?detail=true", "blocks/users", "blocks/users?detail=true", "white/users", "events"] {
+    for path in [
+        "mute",
+        "mute?detail=true",
+        "blocks/users",
+        "blocks/users?detail=true",
+        "white/users",
+        "events",
+        "standing",
+        "standing?q=p",
+    ] {
         may("awVMvn", "GET", &*format!("/chatrooms/ROOM/{path}").leak(), none.clone());
     }
     may("mawVMvn", "GET", "/chatrooms/ROOM/users/SELF/speak", none.clone());
@@ -92,6 +102,8 @@ fn cases() -> Vec<Case> {
     may("", "POST", "/chatrooms", new_room("plain"));
 
     // The app.
+    may("omawsVMvnx", "GET", "/permissions", none.clone());
+    may("omawsVMvnx", "GET", "/permissions?room=ROOM", none.clone());
     may("omawsVMvnx", "GET", "/users/SELF/standing", none.clone());
     may("VM", "GET", "/users/plain/standing", none.clone());
     for path in ["/chatrooms", "/audit", "/restrictions", "/events", "/users", "/users/plain", "/users/plain/joined_chatrooms"] {
@@ -108,6 +120,8 @@ fn cases() -> Vec<Case> {
     }
     may("VMvn", "GET", "/audit?room=ROOM", none.clone());
     may("VMvn", "GET", "/restrictions?room=ROOM", none.clone());
+    may("VM", "GET", "/audit/counts?from=0&to=1&every=1", none.clone());
+    may("VMvn", "GET", "/audit/counts?from=0&to=1&every=1&room=ROOM", none.clone());
     // A room that is named where it says nothing opens nothing.
     may("VM", "GET", "/chatrooms?room=ROOM", none.clone());
     may("VM", "GET", "/users?room=ROOM", none.clone());
@@ -215,6 +229,65 @@ async fn every_role_may_make_its_calls_on_its_targets_and_no_others() {
         }
     }
     app.assert_invariants().await;
+}
+
+/// What a caller is told that may be done in the room, and in the app: each action with the targets.
+async fn told(app: &TestApp, token: &str, path: &str) -> Value {
+    let answer = app.send(app.as_user(token, Method::GET, path)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()["data"].clone()
+}
+
+#[tokio::test]
+async fn callers_are_told_who_they_are_and_what_they_may_do_to_whom() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob", "cid", "dan"]).await;
+    app.users(&["eve", "fay"]).await;
+    app.post_json(&format!("/chatrooms/{room}/admin"), json!({"newadmin": "bob"})).await;
+    assert_eq!(app.add_moderator("eve", "viewer", None).await.status, 200);
+    assert_eq!(app.add_moderator("dan", "moderator", Some(std::slice::from_ref(&room))).await.status, 200);
+    let of_room = format!("/permissions?room={room}");
+
+    let cid = app.user_token("cid").await;
+    assert_eq!(
+        told(&app, &cid, &of_room).await,
+        json!({"user": "cid", "roles": ["user", "member"], "permissions": {
+            "read_room": ["oneself", "ordinary", "admin", "owner"],
+            "check_speech": ["oneself"],
+            "remove": ["oneself"],
+            "read_standing": ["oneself"],
+            "read_permissions": ["oneself", "ordinary", "admin", "owner"],
+        }})
+    );
+    let everybody = json!(["oneself", "ordinary", "admin", "owner"]);
+    let bob = told(&app, &app.user_token("bob").await, &of_room).await;
+    assert_eq!(bob["roles"], json!(["user", "member", "admin"]));
+    assert_eq!(
+        (&bob["permissions"]["remove"], &bob["permissions"]["mute"], &bob["permissions"]["mute_all"]),
+        (&json!(["oneself", "ordinary"]), &json!(["ordinary"]), &everybody)
+    );
+    assert_eq!((bob["permissions"].get("manage_admins"), bob["permissions"].get("read_audit")), (None, None));
+    let ann = told(&app, &app.user_token("ann").await, &of_room).await;
+    assert_eq!((&ann["permissions"]["mute"], &ann["permissions"]["manage_admins"]), (&everybody, &everybody));
+    let eve = told(&app, &app.user_token("eve").await, &of_room).await;
+    assert_eq!((&eve["roles"], &eve["moderates"]), (&json!(["user", "viewer"]), &json!({"role": "viewer"})));
+    assert_eq!((&eve["permissions"]["read_app"], eve["permissions"].get("mute")), (&everybody, None));
+
+    // One who moderates a room reads its audit, and nothing across rooms.
+    let dan = app.user_token("dan").await;
+    let (there, anywhere) = (told(&app, &dan, &of_room).await, told(&app, &dan, "/permissions").await);
+    assert_eq!(there["moderates"], json!({"role": "moderator", "rooms": [room]}));
+    assert_eq!(
+        (&there["permissions"]["mute"], &there["permissions"]["read_audit"], there["permissions"].get("read_app")),
+        (&json!(["oneself", "ordinary", "admin"]), &everybody, None)
+    );
+    assert_eq!((&anywhere["roles"], anywhere["permissions"].get("mute")), (&json!(["user"]), None));
+
+    let whole = app.get(&of_room).await.json()["data"].clone();
+    assert_eq!((whole.get("user"), &whole["roles"], &whole["permissions"]["manage_app"]), (None, &json!([]), &everybody));
+    app.get("/permissions?room=123").await.fails_room("123");
+    app.send(app.as_user(&dan, Method::GET, "/permissions?room=123")).await.fails_room("123");
+    app.get("/permissions?rom=1").await.fails_parameter("unknown parameter rom");
 }
 
 #[tokio::test]

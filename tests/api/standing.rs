@@ -1,5 +1,6 @@
 //! Where a user stands, and the lists of a room by cursor.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, numbered};
@@ -84,4 +85,75 @@ async fn the_lists_of_a_room_are_read_by_cursor_in_the_order_in_which_they_grew(
             .fails_parameter("cursor is invalid");
         app.get(&format!("/chatrooms/123{list}?limit=2")).await.fails_room("123");
     }
+}
+
+#[tokio::test]
+async fn every_member_of_a_room_is_listed_with_what_they_are_there_and_why_they_may_not_speak() {
+    let app = TestApp::new().await;
+    let room = app.room_with("ann", &["bob", "Bo", "cid", "dan"]).await;
+    let at = |path: &str| format!("/chatrooms/{room}{path}");
+    app.post_json(&at("/admin"), json!({"newadmin": "bob"})).await;
+    app.post(&at("/white/users/cid")).await;
+    let mute = app.request(Method::POST, &at("/mute")).header("X-Operator", "eve").header("X-Audit-Reason", "spam");
+    let end = app.send(mute.body(r#"{"usernames":["cid"],"mute_duration":60000}"#)).await.json()["data"][0]["expire"].clone();
+    app.post_json("/mutes", json!({"username": "dan", "chatroom": -1})).await;
+    app.post_json(&at("/mute"), json!({"usernames": ["bo"], "mute_duration": -1})).await;
+    sqlx::query("update mutes set ends_at = now() where app = $1 and username = 'bo'")
+        .bind(app.app.id)
+        .execute(&app.db)
+        .await
+        .expect("over");
+
+    let page = app.get(&at("/standing")).await.json();
+    assert_eq!((&page["count"], page.get("cursor")), (&json!(5), None));
+    let mut members = page["data"].as_array().expect("a list").clone();
+    for member in &mut members {
+        let moment = |field: &Value| assert!(field.as_i64().expect("a moment") > 1_700_000_000_000, "{field}");
+        moment(&member["joined"].take());
+        for mute in ["mute", "global_mute"] {
+            if let Some(mute) = member.get_mut(mute) {
+                moment(&mute["since"].take());
+            }
+        }
+    }
+    assert_eq!(
+        members,
+        [
+            json!({"user": "dan", "role": "member", "whitelisted": false, "joined": null,
+                "global_mute": {"until": 4_638_873_600_000_i64, "since": null, "actor": "@ppAdmin"}}),
+            json!({"user": "cid", "role": "member", "whitelisted": true, "joined": null,
+                "mute": {"until": end, "since": null, "actor": "eve", "reason": "spam"}}),
+            json!({"user": "bo", "role": "member", "whitelisted": false, "joined": null}),
+            json!({"user": "bob", "role": "admin", "whitelisted": false, "joined": null}),
+            json!({"user": "ann", "role": "owner", "whitelisted": false, "joined": null}),
+        ]
+    );
+
+    let names = |members: &[Value]| -> Vec<String> {
+        members.iter().map(|member| member["user"].as_str().expect("a name").to_owned()).collect()
+    };
+    for (query, expected) in [
+        ("", &["dan", "cid", "bo", "bob", "ann"][..]),
+        ("q=B&", &["bo", "bob"]),
+        ("q=bob&", &["bob"]),
+        ("q=bz&", &[]),
+        ("q=%00&", &[]),
+    ] {
+        for limit in 1..4 {
+            let (mut seen, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let page = app.get(&at(&format!("/standing?{query}limit={limit}{cursor}"))).await.json();
+                seen.extend(names(page["data"].as_array().expect("a list")));
+                match page.get("cursor") {
+                    Some(next) => cursor = format!("&cursor={}", next.as_str().expect("a text")),
+                    None => break,
+                }
+            }
+            assert_eq!(seen, expected, "{query} {limit}");
+        }
+    }
+    app.get("/chatrooms/123/standing").await.fails_room("123");
+    app.get("/chatrooms/123/standing?q=b").await.fails_room("123");
+    app.get(&at("/standing?cursor=x")).await.fails_parameter("cursor is invalid");
+    app.get(&at("/standing?detail=true")).await.fails_parameter("unknown parameter detail");
 }

@@ -22,8 +22,9 @@ use self::form::{flag, integer, text};
 use self::operation::{Example, Operation, by};
 use super::reply::ErrorBody;
 use super::{
-    admins, announcements, attributes, audit, blocks, callbacks, chatrooms, docs, events, global_mutes, health, members,
-    moderators, mutes, resource, restrictions, speech, standing, super_admins, tokens, undo, users, whitelist,
+    admins, announcements, attributes, audit, blocks, callbacks, chatrooms, console, counts, docs, events, global_mutes, health,
+    members, moderators, mutes, permissions, resource, restrictions, speech, standing, super_admins, tokens, undo, users,
+    whitelist,
 };
 
 /// What some calls are about, in a word and in a sentence, and the calls.
@@ -42,6 +43,7 @@ const SECTIONS: &[Section] = &[
     ("Global mutes", "Who may not speak in any room of an app for a while.", global_mutes::operations),
     ("Super admins", "Who may make rooms.", super_admins::operations),
     ("Moderators", "Who reads or moderates the rooms of an app with a token of their own.", moderators::operations),
+    ("Permissions", "What may this token do?", permissions::operations),
     ("Announcements", "The text that a room shows.", announcements::operations),
     ("Attributes", "Keys and values that a room shares.", attributes::operations),
     ("Speech", "May this user speak?", speech::operations),
@@ -49,6 +51,7 @@ const SECTIONS: &[Section] = &[
     ("Restrictions", "Which mutes and blocks are in force, by whom and why?", restrictions::operations),
     ("Events", "What has happened, and what happens.", events::operations),
     ("Audit", "Who did what to whom, when and why?", audit::operations),
+    ("Counts", "How much happens?", counts::operations),
     ("Undo", "Makes good what an event has changed.", undo::operations),
     ("Callbacks", "Who is told what happens.", callbacks::operations),
     ("Service", "What the machines of the operator ask; no token is needed.", operations),
@@ -62,6 +65,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 fn operations() -> Vec<Operation> {
     let mut operations = health::operations();
     operations.extend(docs::operations());
+    operations.extend(console::operations());
     operations.push(by("get", "/openapi.json", "getOpenApi", "This document").open().gives::<Map<String, Value>>());
     operations
 }

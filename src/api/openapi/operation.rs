@@ -155,6 +155,14 @@ impl Operation {
         self.parameter("query", name, form)
     }
 
+    /// Must be given a parameter of the query.
+    pub fn needs_query(mut self, name: &str, form: Value) -> Self {
+        let mut parameter = super::parameter("query", name, form);
+        parameter["required"] = json!(true);
+        self.parameters.push(parameter);
+        self
+    }
+
     /// Takes a header.
     pub fn header(self, name: &str, form: Value) -> Self {
         self.parameter("header", name, form)

@@ -24,6 +24,10 @@ pub struct Detail {
     pub member_count: i32,
     /// Whether the whole room is muted.
     pub mute_all: bool,
+    /// When the mute of the whole room ends, if it is muted.
+    pub mute_ends_at: Option<OffsetDateTime>,
+    /// Why it is muted.
+    pub mute_reason: Option<String>,
     /// When it was made.
     pub created_at: OffsetDateTime,
     /// Whether the answer has room for any of its people; the owner comes first.
@@ -44,7 +48,9 @@ pub async fn details(db: &Db, app: i32, rooms: &[RoomKey], affiliations: u32) ->
     Ok(sqlx::query_as!(
         Detail,
         r#"
-        select id, name, description, custom, owner, maxusers, member_count, mute_all as "mute_all!", created_at,
+        select id, name, description, custom, owner, maxusers, member_count, mute_all as "mute_all!",
+               case when mute_all then mute_ends_at end as "mute_ends_at?", case when mute_all then mute_reason end as "mute_reason?",
+               created_at,
                space > 0 as "shows_owner!", array(
                    select username from members
                    where members.app = $1 and members.chatroom = room.id and username <> owner
@@ -56,7 +62,8 @@ pub async fn details(db: &Db, app: i32, rooms: &[RoomKey], affiliations: u32) ->
                    ) as space
             from unnest($2::text[]) with ordinality wanted (wanted_id, index)
             cross join lateral (
-                select id, name, description, custom, owner, mute_all and mute_ends_at > now() as mute_all, created_at
+                select id, name, description, custom, owner, mute_all and mute_ends_at > now() as mute_all,
+                       mute_ends_at, mute_reason, created_at
                 from chatrooms
                 where app = $1 and id = wanted_id and deleted_at is null limit 1
             ) found

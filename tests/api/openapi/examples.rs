@@ -70,6 +70,8 @@ fn calls(url: &str) -> Vec<(&'static str, &'static str, &'static str, Option<Val
         ("unwhitelistMembers", "user2,user3", "", None),
         ("muteMembers", "", "", Some(json!({"usernames": ["user2", "user3"], "mute_duration": 86_400_000}))),
         ("listMutes", "", "", None),
+        ("listMemberStandings", "", "?limit=2", None),
+        ("getPermissions", "", "?room=ROOM", None),
         ("checkSpeech", "user2", "", None),
         ("checkSpeechOfSeveral", "", "", two),
         ("listRestrictions", "", "", None),
@@ -96,6 +98,7 @@ fn calls(url: &str) -> Vec<(&'static str, &'static str, &'static str, Option<Val
         ("listEvents", "", "?since=1&limit=2", None),
         ("listEventsOfApp", "", "?limit=2", None),
         ("audit", "", "?user=user2&limit=2", None),
+        ("countEvents", "", "?kind=MUTE&from=1780000000000&to=4372000000000&every=2592000000", None),
         ("addCallbackRule", "", "", Some(json!({"url": url, "secret": "a secret of sixteen or more", "kinds": ["MUTE"]}))),
         ("listCallbackRules", "", "", None),
         ("getCallbackRule", "", "", None),
@@ -131,8 +134,10 @@ async fn every_call_has_an_example_which_is_what_the_service_answers() {
             .replace("{rule}", &rule)
             .replace("{resource}", "ios_1")
             .replace("{usernames}", user);
-        let mut request =
-            app.client.request(method.parse().expect("a method"), app.url(&format!("{path}{query}"))).bearer_auth(&app.token);
+        let mut request = app
+            .client
+            .request(method.parse().expect("a method"), app.url(&format!("{path}{}", query.replace("ROOM", &room))))
+            .bearer_auth(&app.token);
         if let Some(body) = &body {
             request = request.body(body.to_string().replace("ROOM", &room).replace("TOKEN", &token));
         }
@@ -219,8 +224,9 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     fn of(&self, key: &str, value: &Value) -> Value {
-        const MOMENTS: [&str; 11] = [
+        const MOMENTS: [&str; 12] = [
             "timestamp",
+            "joined",
             "created",
             "modified",
             "expire",

@@ -34,7 +34,7 @@ fn routed() -> BTreeSet<(String, String)> {
         }
         let text = fs::read_to_string(&file).expect("readable");
         let belongs_to_no_app =
-            ["health.rs", "docs.rs"].iter().any(|name| file.ends_with(name)) || file.ends_with("openapi/mod.rs");
+            ["health.rs", "docs.rs", "console.rs"].iter().any(|name| file.ends_with(name)) || file.ends_with("openapi/mod.rs");
         let app = if belongs_to_no_app { "" } else { "/{org_name}/{app_name}" };
         for piece in text.split("resource(\"").skip(1) {
             let (path, rest) = piece.split_once('"').expect("the end of a path");
