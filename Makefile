@@ -1,9 +1,9 @@
 # What one does with this checkout. Nothing but a Rust toolchain is needed beforehand.
 
-.PHONY: help run test replay check fmt sqlx bench fuzz
+.PHONY: help run test replay check fmt sqlx bench fuzz fuzz-targets
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start PostgreSQL and the service, with a demo app, on http://127.0.0.1:8080
 	@scripts/run
@@ -28,3 +28,6 @@ bench: ## measure every call beside PostgreSQL alone, and write docs/performance
 
 fuzz: ## try 100,000 calls of every kind against the OpenAPI document (FUZZ_REQUESTS, FUZZ_SECONDS)
 	@scripts/fuzz
+
+fuzz-targets: ## have libFuzzer think up paths, bodies, tokens, settings and the like (FUZZ_SECONDS=60 for each target)
+	@scripts/fuzz-targets
