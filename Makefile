@@ -1,6 +1,6 @@
 # What one does with this checkout. Nothing but a Rust toolchain is needed beforehand.
 
-.PHONY: help run test test-pgbouncer test-console console-pictures replay check fmt sqlx bench fuzz chaos overload
+.PHONY: help run test test-pgbouncer test-console console-pictures replay check fmt sqlx bench fuzz fuzz-targets chaos overload
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: ## measure every call beside PostgreSQL alone, and write docs/performance
 
 fuzz: ## try 100,000 calls of every kind against the OpenAPI document (FUZZ_REQUESTS, FUZZ_SECONDS)
 	@scripts/fuzz
+
+fuzz-targets: ## have libFuzzer think up paths, bodies, tokens, settings and the like (FUZZ_SECONDS=60 for each target)
+	@scripts/fuzz-targets
 
 chaos: ## kill, cut, stall and fill everything for 20 minutes (CHAOS_SECONDS, CHAOS_SEED): nothing may be lost
 	@scripts/chaos

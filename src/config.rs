@@ -9,6 +9,7 @@ mod compat;
 mod database_url;
 mod secret_file;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -209,15 +210,17 @@ pub enum LogFormat {
 }
 
 impl Overrides {
-    /// Sets one of them by its name; an empty value takes it away again.
+    /// Sets one of them by its name; an empty value takes it away again. What is refused leaves all of them as they were.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Unusable> {
         let wrong = || Unusable(format!("{name} cannot be {value}"));
         match name {
-            "compat.max_batch" => self.max_batch = parse(value).map_err(|_| wrong())?,
-            "compat.non_member_status" => self.non_member_status = parse(value).map_err(|_| wrong())?,
-            "limits.rooms_per_user" => self.rooms_per_user = parse(value).map_err(|_| wrong())?,
-            "limits.calls_per_second_of_app" => self.calls_per_second_of_app = parse(value).map_err(|_| wrong())?,
-            "limits.rooms_per_app" => self.rooms_per_app = parse(value).map_err(|_| wrong())?,
+            "compat.max_batch" => self.max_batch = parse(value, |names| *names > 0).ok_or_else(wrong)?,
+            "compat.non_member_status" => {
+                self.non_member_status = parse(value, |status| matches!(status, 400 | 403)).ok_or_else(wrong)?;
+            }
+            "limits.rooms_per_user" => self.rooms_per_user = parse(value, |_| true).ok_or_else(wrong)?,
+            "limits.calls_per_second_of_app" => self.calls_per_second_of_app = parse(value, |_| true).ok_or_else(wrong)?,
+            "limits.rooms_per_app" => self.rooms_per_app = parse(value, |_| true).ok_or_else(wrong)?,
             "compat.edition" => {
                 self.edition = match value {
                     "" => None,
@@ -236,16 +239,14 @@ impl Overrides {
             }
             _ => return Err(Unusable(format!("{name} is not a setting of an app"))),
         }
-        if self.max_batch == Some(0) || self.non_member_status.is_some_and(|status| !matches!(status, 400 | 403)) {
-            return Err(wrong());
-        }
         Ok(())
     }
 }
 
-/// A value, or none where the text is empty.
-fn parse<T: std::str::FromStr>(text: &str) -> Result<Option<T>, T::Err> {
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+/// A legal value, or none where the text is empty. `None`: neither.
+#[expect(clippy::option_option, reason = "the inner one is what is set")]
+fn parse<T: std::str::FromStr>(text: &str, is_legal: impl FnOnce(&T) -> bool) -> Option<Option<T>> {
+    if text.is_empty() { Some(None) } else { text.parse().ok().filter(is_legal).map(Some) }
 }
 
 /// Why the settings cannot be used, as a sentence for the operator.
@@ -254,11 +255,10 @@ fn parse<T: std::str::FromStr>(text: &str) -> Result<Option<T>, T::Err> {
 pub struct Unusable(String);
 
 /// A setting with one underscore where there are to be two would be ignored, and nothing would tell.
-fn refuse_misspelt_names() -> Result<(), Unusable> {
+fn refuse_misspelt_names(given: &[String]) -> Result<(), Unusable> {
     type Sections = std::collections::BTreeMap<String, std::collections::BTreeMap<String, config::Value>>;
     let defaults = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml)).build();
     let sections = defaults.and_then(config::Config::try_deserialize::<Sections>).unwrap_or_default();
-    let given: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
     for (section, name) in sections.iter().flat_map(|(section, names)| names.keys().map(move |name| (section, name))) {
         let wrong = format!("ROOMWARD_{section}_{name}").to_uppercase();
         if given.contains(&wrong) {
@@ -271,18 +271,38 @@ fn refuse_misspelt_names() -> Result<(), Unusable> {
 impl Settings {
     /// Reads the settings of this process and checks each by itself.
     pub fn load() -> Result<Self, Unusable> {
+        let file = std::env::var_os("ROOMWARD_CONFIG").map(|file| config::File::from(PathBuf::from(file)));
+        let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        Self::read(file, config::Environment::default(), &names)
+    }
+
+    /// The same for the text of a file and an environment of one's own: a door for those who try what nobody would set.
+    #[doc(hidden)]
+    pub fn from_texts(file: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Unusable> {
+        let environment: HashMap<String, String> = environment.into_iter().collect();
+        let file = config::File::from_str(file, config::FileFormat::Toml);
+        let names: Vec<String> = environment.keys().cloned().collect();
+        Self::read(Some(file), config::Environment::default().source(Some(environment)), &names)
+    }
+
+    /// `names` are those of all variables in the environment.
+    fn read(
+        file: Option<impl config::Source + Send + Sync + 'static>,
+        environment: config::Environment,
+        names: &[String],
+    ) -> Result<Self, Unusable> {
         let mut sources = config::Config::builder().add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml));
-        if let Some(file) = std::env::var_os("ROOMWARD_CONFIG") {
-            sources = sources.add_source(config::File::from(PathBuf::from(file)));
+        if let Some(file) = file {
+            sources = sources.add_source(file);
         }
         // No `try_parsing`: it would turn a secret such as 007e2 into the number 700.
-        let environment = config::Environment::with_prefix("ROOMWARD").prefix_separator("__").separator("__");
+        let environment = environment.prefix("ROOMWARD").prefix_separator("__").separator("__");
         let mut settings: Self = sources
             .add_source(environment)
             .build()
             .and_then(config::Config::try_deserialize)
             .map_err(|error| Unusable(without_values(error)))?;
-        refuse_misspelt_names()?;
+        refuse_misspelt_names(names)?;
         settings.read_secret_files()?;
         settings.check()?;
         Ok(settings)
@@ -484,7 +504,9 @@ mod tests {
             ("compat.edition", "past"),
             ("server.port", "1"),
         ] {
-            assert!(overrides.clone().set(name, value).is_err(), "{name}={value}");
+            let before = overrides.clone();
+            assert!(overrides.set(name, value).is_err(), "{name}={value}");
+            assert_eq!(overrides, before, "{name}={value} was refused");
         }
     }
 

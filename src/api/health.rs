@@ -37,7 +37,7 @@ pub fn operations() -> Vec<Operation> {
 
 /// The path of the figures, wherever they are served.
 pub fn metrics_routes(config: &mut ServiceConfig) {
-    config.service(web::resource("/metrics").route(web::get().to(metrics)));
+    config.service(resource("/metrics").route(web::get().to(metrics)));
 }
 
 /// `reason` says why the service is not ready.

@@ -24,6 +24,7 @@ mod errors;
 mod events;
 mod examples;
 mod expiry;
+mod fuzz;
 mod global_mutes;
 mod idempotency;
 mod layers;

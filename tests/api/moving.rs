@@ -505,6 +505,30 @@ async fn what_cannot_be_is_refused_row_by_row_and_told() {
 }
 
 #[tokio::test]
+async fn a_room_and_who_stands_above_rooms_come_once_in_a_file_and_a_trial_says_so_too() {
+    let to = TestApp::new().await;
+    to.users(&["ann", "bob"]).await;
+    let member = |user| json!({"member": {"user": user}});
+    let above = |user| {
+        let mute = json!({"global_mute": {"user": user, "chatroom": 4_638_873_600_000_i64}});
+        [json!({"super_admin": {"user": user}}), json!({"moderator": {"user": user, "role": "viewer"}}), mute]
+    };
+    let rooms = [room("1", "ann"), member("bob"), room("1", "bob"), member("ann")];
+    let twice = lines(&[&rooms[..], &above("ann"), &above("Ann")].concat());
+    for arguments in [&["--dry-run"][..], &[]] {
+        let (good, told) = import(&to, &twice, arguments).await;
+        assert!(!good, "{told}");
+        assert_eq!(
+            told.replace("would be ", ""),
+            "rooms: 1 new\nmembers: 1 new\nsuper admins: 1 new\nmoderators: 1 new\nglobal mutes: 1 new\nsource: 5 refused\n\
+             source: line 4: it came before\nsource: line 5: the row belongs to no room that could be read\n\
+             source: line 9: it came before\nsource: line 10: it came before\nsource: line 11: it came before\n"
+        );
+    }
+    assert_whole(&to).await;
+}
+
+#[tokio::test]
 async fn a_file_that_is_cut_off_or_none_of_ours_is_told() {
     let to = TestApp::new().await;
     let whole = lines(&[json!({"user": {"name": "ann"}}), room("1", "ann")]);

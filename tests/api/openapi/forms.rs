@@ -32,7 +32,7 @@ fn close(schema: &mut Value) {
 
 /// What the document calls a path, and the methods that it has there; `None` for paths that are none of its.
 pub fn find(path: &str) -> Option<(&'static str, &'static Map<String, Value>)> {
-    let path = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
+    let path = if path.len() > 2 { path.strip_suffix('/').unwrap_or(path) } else { path };
     let fits = |template: &str| {
         let (wanted, given): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
         let fits = |(wanted, given): (&&str, &&str)| wanted == given || (wanted.starts_with('{') && !given.is_empty());
