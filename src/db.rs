@@ -121,7 +121,8 @@ impl Transaction {
     }
 
     async fn finish<T, E: From<sqlx::Error>>(mut self, done: Result<T, E>) -> Result<T, E> {
-        let said = if done.is_ok() { self.say_last("commit", self.patience).await } else { self.say_last("rollback", UNDONE_IN).await };
+        let said =
+            if done.is_ok() { self.say_last("commit", self.patience).await } else { self.say_last("rollback", UNDONE_IN).await };
         match said {
             Ok(()) => self.connection.take().into_iter().for_each(Lease::keep),
             Err(error) if done.is_ok() => return Err(error.into()),
