@@ -92,11 +92,11 @@ impl Marks {
         let source = position(primary).await?;
         // If there are too many, it is far behind: the first of them will tell when it has come so far.
         if self.0.len() < MARKS {
-            self.0.push_back((now, source.position));
+            self.0.push_back((now, source.end));
         }
         let copy = position(standby).await?;
         copy.follows(&source).map_err(|why| Error::Unavailable(why.into()))?;
-        let passed = self.0.iter().take_while(|(_, end)| *end <= copy.position).count();
+        let passed = self.0.iter().take_while(|(_, end)| *end <= copy.end).count();
         Ok(self.0.drain(..passed).next_back().map(|(moment, _)| moment))
     }
 }
@@ -107,7 +107,7 @@ pub struct Position {
     cluster: i64,
     timeline: i32,
     is_standby: bool,
-    position: i64,
+    end: i64,
 }
 
 impl Position {
@@ -124,7 +124,7 @@ impl Position {
 
     /// Whether all that was in the other one's log is here.
     pub fn is_past(&self, primary: &Self) -> bool {
-        self.position >= primary.position
+        self.end >= primary.end
     }
 }
 
@@ -141,7 +141,7 @@ pub async fn position(server: impl PgExecutor<'_>) -> Result<Position, Error> {
                   end as "timeline!",
                   pg_is_in_recovery() as "is_standby!",
                   (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end
-                       - '0/0'::pg_lsn)::bigint as "position!""#,
+                       - '0/0'::pg_lsn)::bigint as "end!""#,
     )
     .fetch_one(server)
     .await?)

@@ -177,7 +177,9 @@ impl Shared {
             match self.attempt(&mut part, held).await {
                 Ok(held) => {
                     answer(part);
-                    held.into_iter().for_each(|(room, jobs)| left.entry(room).or_default().extend(jobs));
+                    for (room, jobs) in held {
+                        left.entry(room).or_default().extend(jobs);
+                    }
                 }
                 Err(Failure::Undone(error)) if is_refused_statement(&error) => {
                     make_again(&mut parts, part.into_values().flatten().collect(), retries, error);

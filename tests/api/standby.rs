@@ -105,8 +105,8 @@ async fn what_was_acknowledged_is_on_the_standby_that_takes_over() {
     })
     .await;
 
-    let address = Address::to(&primary.url()).await;
-    let mut impatient = settings(&address.url(&primary.url()));
+    let way = Way::to(&primary.url()).await;
+    let mut impatient = settings(&way.url(&primary.url()));
     impatient.database.acquire_timeout_ms = 2000;
     let instance = Instance::start(impatient);
     let app = Arc::new(TestApp::on(instance.address, &primary.url()).await);
@@ -141,7 +141,7 @@ async fn what_was_acknowledged_is_on_the_standby_that_takes_over() {
     let mut there = PgConnection::connect(&standby.url()).await.expect("the new primary");
     sqlx::query("alter system set synchronous_standby_names = ''").execute(&mut there).await.expect("set");
     sqlx::query("select pg_reload_conf()").execute(&mut there).await.expect("reloaded");
-    address.lead_to(&standby.url());
+    way.lead_to(&standby.url());
     eventually("changes are acknowledged again", || async { count() > before + 20 }).await;
     over.store(true, Ordering::Relaxed);
     load.join_all().await;
@@ -172,14 +172,14 @@ async fn figure(app: &TestApp, name: &str) -> f64 {
     value.unwrap_or(f64::NAN)
 }
 
-/// An address that leads to one server, and later to another.
-struct Address {
+/// A way that leads to one server, and later to another.
+struct Way {
     address: SocketAddr,
     target: Arc<Mutex<String>>,
     accepting: AbortHandle,
 }
 
-impl Address {
+impl Way {
     async fn to(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -208,7 +208,7 @@ impl Address {
     }
 }
 
-impl Drop for Address {
+impl Drop for Way {
     fn drop(&mut self) {
         self.accepting.abort();
     }

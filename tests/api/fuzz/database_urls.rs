@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use roomward::config::Settings;
-use roomward::server::connect_options;
+use roomward::server::session;
 use sqlx::postgres::PgSslMode;
 
 /// Stands for the password.
@@ -25,7 +25,7 @@ pub fn target(text: &str) {
         Ok(url) => {
             assert_eq!(url, text);
             assert!(text.starts_with("postgres://") || text.starts_with("postgresql://"));
-            let options = connect_options(&settings.database, url).expect("what was accepted");
+            let options = session(&settings.database, url).expect("what was accepted").options;
             // A wish for TLS is never passed over.
             if text.ends_with("?sslmode=verify-full") && !text.contains('#') {
                 assert!(matches!(options.get_ssl_mode(), PgSslMode::VerifyFull));
