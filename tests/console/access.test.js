@@ -105,6 +105,7 @@ test("by keyboard alone one signs in, finds a room, mutes with a reason, undoes,
   await keyboard.press("Enter");
   await row(page, "The lobby").waitFor();
   await keyboard.press("Control+k");
+  await eventually("the focus in the search", () => page.evaluate(() => document.activeElement.getAttribute("role") === "combobox"));
   await keyboard.type("lob");
   await page.getByRole("option", { name: "lobby" }).waitFor();
   await keyboard.press("Enter");
