@@ -154,15 +154,19 @@ test("language and theme are chosen at a click, and are the same after a reload"
   await page.getByRole("link", { name: "Restrictions" }).waitFor();
   await page.getByRole("radio", { name: "中文" }).check({ force: true });
   await page.getByRole("link", { name: "限制" }).waitFor();
-  assert.equal(await page.evaluate(() => document.documentElement.lang), "zh");
+  await eventually("the page to say its language", () => page.evaluate(() => document.documentElement.lang === "zh"));
   page.language = "zh";
   await page.getByRole("radio", { name: say(page, "theme.dark") }).check({ force: true });
   const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-  const dark = await ground();
+  let dark;
+  await eventually("the dark ground", async () => {
+    const before = dark;
+    dark = await ground();
+    return dark === before && dark !== "rgb(255, 255, 255)";
+  });
   await page.reload();
   await page.getByRole("button", { name: "登录", exact: true }).waitFor();
-  assert.equal(await ground(), dark);
-  assert.notEqual(dark, "rgb(255, 255, 255)");
+  await eventually("the same ground", async () => (await ground()) === dark);
   // The token is in memory only.
   assert.doesNotMatch(await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])), /eyJ|token|password/i);
 });
