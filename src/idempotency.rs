@@ -2,8 +2,9 @@
 //! those who repeat it.
 //!
 //! A claim is a row, committed before the call begins, so that of any number of repetitions on any number of instances one
-//! makes the call. Its answer is written into the row afterwards. An instance that dies between the two leaves a claim
-//! without an answer, and it is unknown whether the call was made; the key is free again after `claim_seconds`.
+//! makes the call. Its answer is written into the row in the transaction that makes the change, and that of a call that
+//! changes nothing afterwards. An instance that dies in between leaves a claim without an answer: the call was not made,
+//! and the key is free again after `claim_seconds`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::config::Idempotency;
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::names::Scope;
 
@@ -153,13 +154,14 @@ pub async fn hold(connection: &mut PgConnection, claims: &[&Claim]) -> Result<Ha
     Ok(held.into_iter().collect())
 }
 
-/// Keeps the answers of calls whose claims are [held](hold), in the transaction that makes them.
-pub async fn keep(connection: &mut PgConnection, answers: &[(&Claim, &Answer)]) -> Result<(), Error> {
+/// Keeps the answers of calls in the transaction that makes them, and returns how many claims still hold: all that are
+/// [held](hold).
+pub async fn keep(connection: &mut PgConnection, answers: &[(&Claim, &Answer)]) -> Result<usize, Error> {
     let claims: Vec<&Claim> = answers.iter().map(|(claim, _)| *claim).collect();
     let (apps, scopes, keys, ids) = columns(&claims);
     let statuses: Vec<i16> = answers.iter().map(|(_, answer)| answer.status.cast_signed()).collect();
     let bodies: Vec<&[u8]> = answers.iter().map(|(_, answer)| &*answer.body).collect();
-    sqlx::query!(
+    let kept = sqlx::query!(
         "update idempotency_keys kept set status = given.status, body = given.body
          from unnest($1::integer[], $2::text[], $3::text[], $4::uuid[], $5::smallint[], $6::bytea[])
              given (app, scope, key, claim, status, body)
@@ -173,7 +175,52 @@ pub async fn keep(connection: &mut PgConnection, answers: &[(&Claim, &Answer)]) 
     )
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(usize::try_from(kept.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// A change that is a transaction of its own, made but for its COMMIT: the answer to its call can be kept with it.
+#[must_use = "it is undone unless it is committed"]
+pub struct Uncommitted<T> {
+    outcome: T,
+    transaction: Transaction,
+    db: Db,
+}
+
+impl<T> Uncommitted<T> {
+    /// What was done in a transaction. What has failed is undone.
+    pub async fn new(db: &Db, transaction: Transaction, done: Result<T, Error>) -> Result<Self, Error> {
+        match done {
+            Ok(outcome) => Ok(Self { outcome, transaction, db: db.clone() }),
+            Err(error) => {
+                transaction.undo().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What comes of it, and the rest of it.
+    pub fn split(self) -> (T, Uncommitted<()>) {
+        (self.outcome, Uncommitted { outcome: (), transaction: self.transaction, db: self.db })
+    }
+
+    /// Keeps what was done.
+    pub async fn commit(self) -> Result<T, Error> {
+        let outcome = self.transaction.end(Ok(self.outcome)).await?;
+        self.db.events_committed();
+        Ok(outcome)
+    }
+
+    /// The same together with the answer to its call. If another request has taken the call over, it is undone.
+    pub async fn commit_with(mut self, claim: &Claim, answer: &Answer) -> Result<T, Error> {
+        let kept = keep(&mut self.transaction, &[(claim, answer)]).await;
+        let is_ours = kept.and_then(|kept| if kept > 0 { Ok(()) } else { Err(Error::IdempotencyKeyBusy) });
+        Self::new(&self.db, self.transaction, is_ours.map(|()| self.outcome)).await?.commit().await
+    }
+
+    /// Keeps nothing of what was done.
+    pub async fn undo(self) {
+        self.transaction.undo().await;
+    }
 }
 
 fn columns<'a>(claims: &[&'a Claim]) -> (Vec<i32>, Vec<&'a str>, Vec<&'a str>, Vec<Uuid>) {

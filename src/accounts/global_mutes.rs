@@ -15,6 +15,7 @@ use crate::accounts::{super_admins, users};
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::log::{Actor, Kind, Last, NewEvent};
+use crate::idempotency::Uncommitted;
 use crate::names::{Names, ends_after, unix_ms};
 
 /// Something for each part of a mute.
@@ -98,15 +99,21 @@ pub async fn list(db: &Db, app: i32, skip: i64, size: i64) -> Result<(Vec<Global
 
 /// Mutes a user from now on, or moves the ends of the mute: each part for so many milliseconds; 0 lifts it, and `None` leaves
 /// it as it is.
-pub async fn set(db: &Db, app: i32, actor: &Actor, name: &Names, durations_ms: Parts<Option<i64>>) -> Result<(), Error> {
-    if durations_ms == Parts::default() {
-        return users::find(db, app, name).await?.map(drop).ok_or_else(|| not_found(name));
-    }
+pub async fn set(
+    db: &Db,
+    app: i32,
+    actor: &Actor,
+    name: &Names,
+    durations_ms: Parts<Option<i64>>,
+) -> Result<Uncommitted<()>, Error> {
     let mut transaction = db.begin().await?;
     let done = async {
         let last = super_admins::lock(&mut transaction, app).await?;
         let held = users::hold(&mut transaction, app, name.usernames(), false).await?;
         let user = held.into_iter().next().ok_or_else(|| not_found(name))?;
+        if durations_ms == Parts::default() {
+            return Ok(());
+        }
         let (former, now) = load(&mut transaction, app, &user).await?;
         let events = former.events(&user, now, actor, durations_ms.chatroom);
         save(&mut transaction, app, &user, &former.changed(now, actor, durations_ms)).await?;
@@ -114,9 +121,7 @@ pub async fn set(db: &Db, app: i32, actor: &Actor, name: &Names, durations_ms: P
         record(&mut transaction, app, last, events).await.map(drop)
     }
     .await;
-    transaction.end(done).await?;
-    db.events_committed();
-    Ok(())
+    Uncommitted::new(db, transaction, done).await
 }
 
 /// What came of a mute that was made elsewhere.

@@ -11,6 +11,7 @@ use crate::accounts::users;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::log::{Actor, Kind, Last, NewEvent};
+use crate::idempotency::Uncommitted;
 use crate::names::Names;
 
 /// The most moderators that an app has.
@@ -80,7 +81,7 @@ pub async fn add(
     name: &Names,
     role: ModeratorRole,
     rooms: Option<&[String]>,
-) -> Result<Moderator, Error> {
+) -> Result<Uncommitted<Moderator>, Error> {
     let mut transaction = db.begin().await?;
     let done = async {
         let last = super_admins::lock(&mut transaction, app).await?;
@@ -116,13 +117,11 @@ pub async fn add(
         Ok(Moderator { username: user, role, rooms, added_by: actor.name.clone().into_owned(), created_at })
     }
     .await;
-    let moderator = transaction.end(done).await?;
-    db.events_committed();
-    Ok(moderator)
+    Uncommitted::new(db, transaction, done).await
 }
 
-/// Makes a moderator a plain user again. `false` if the user is none.
-pub async fn remove(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<bool, Error> {
+/// Makes a moderator a plain user again; comes to `false` if the user is none.
+pub async fn remove(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<Uncommitted<bool>, Error> {
     let mut transaction = db.begin().await?;
     let done = async {
         let last = super_admins::lock(&mut transaction, app).await?;
@@ -133,9 +132,7 @@ pub async fn remove(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<bo
         Ok(removed)
     }
     .await;
-    let removed = transaction.end(done).await?;
-    db.events_committed();
-    Ok(removed)
+    Uncommitted::new(db, transaction, done).await
 }
 
 /// Ends the standing of those of `users` who are moderators. The row of the app is locked. Returns its last event.

@@ -9,6 +9,7 @@ use crate::accounts::users;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::log::{self, Actor, Kind, Last, NewEvent};
+use crate::idempotency::Uncommitted;
 use crate::names::{Names, Scope};
 
 /// Reads `size` super admins, the longest standing first, the first `skip` left out.
@@ -24,7 +25,7 @@ pub async fn list(db: &Db, app: i32, skip: i64, size: i64) -> Result<Vec<String>
 }
 
 /// Makes a user a super admin. For one who is, there is nothing to do.
-pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(), Error> {
+pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<Uncommitted<()>, Error> {
     let mut transaction = db.begin().await?;
     let done = async {
         let last = lock(&mut transaction, app).await?;
@@ -45,13 +46,11 @@ pub async fn promote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(
         Ok(())
     }
     .await;
-    transaction.end(done).await?;
-    db.events_committed();
-    Ok(())
+    Uncommitted::new(db, transaction, done).await
 }
 
 /// Makes a super admin a plain user again. For one who is, there is nothing to do.
-pub async fn demote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<(), Error> {
+pub async fn demote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<Uncommitted<()>, Error> {
     users::find(db, app, name).await?.ok_or_else(|| Error::UserNotFound { user: name.given().join(",") })?;
     let mut transaction = db.begin().await?;
     let done = async {
@@ -59,9 +58,7 @@ pub async fn demote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<()
         delete(&mut transaction, app, last, actor, name.usernames()).await.map(drop)
     }
     .await;
-    transaction.end(done).await?;
-    db.events_committed();
-    Ok(())
+    Uncommitted::new(db, transaction, done).await
 }
 
 /// Locks the row of the app, and returns the last event of the app as a whole.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::db::Db;
 use crate::error::Error;
+use crate::idempotency::Uncommitted;
 use crate::names::{Names, Seen, WindowPage};
 use crate::search::{Prefix, SearchCursor, WINDOW};
 
@@ -38,8 +39,14 @@ pub struct Registration {
     pub nickname: Option<String>,
 }
 
-/// Registers users whose names are free. Those whose names are taken are missing from the answer.
-pub async fn register(db: &Db, app: i32, registrations: &[Registration]) -> Result<Vec<User>, Error> {
+/// Registers users whose names are free. Those whose names are taken are missing from the outcome.
+pub async fn register(db: &Db, app: i32, registrations: &[Registration]) -> Result<Uncommitted<Vec<User>>, Error> {
+    let mut transaction = db.begin().await?;
+    let registered = insert(&mut transaction, app, registrations).await;
+    Uncommitted::new(db, transaction, registered).await
+}
+
+async fn insert(connection: &mut PgConnection, app: i32, registrations: &[Registration]) -> Result<Vec<User>, Error> {
     let usernames: Vec<String> = registrations.iter().map(|user| user.username.clone()).collect();
     let hashes: Vec<Option<String>> = registrations.iter().map(|user| user.password_hash.clone()).collect();
     let nicknames: Vec<Option<String>> = registrations.iter().map(|user| user.nickname.clone()).collect();
@@ -61,7 +68,7 @@ pub async fn register(db: &Db, app: i32, registrations: &[Registration]) -> Resu
         &hashes as &[Option<String>],
         &nicknames as &[Option<String>],
     )
-    .fetch_all(db.pool())
+    .fetch_all(connection)
     .await?;
     users.sort_by_key(|user| usernames.iter().position(|name| *name == user.username));
     Ok(users)

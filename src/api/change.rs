@@ -1,13 +1,15 @@
-//! A call that changes a room: submits its operation, and writes the answer.
+//! A call that changes something: submits the operation on a room, or commits what is a transaction of its own, and writes
+//! the answer.
 //!
 //! A call with an `Idempotency-Key` has its answer written in the transaction that makes the change, so that a repetition
-//! finds both or neither. The operation's outcome is turned into the answer by the same words in either case.
+//! finds both or neither. The outcome is turned into the answer by the same words in either case.
 
 use std::time::{Duration, Instant};
 
+use actix_web::body::{BoxBody, MessageBody as _};
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
-use actix_web::{HttpMessage as _, HttpResponse};
+use actix_web::{HttpMessage as _, HttpResponse, Responder};
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
@@ -16,7 +18,7 @@ use super::call::Call;
 use super::paging::Params;
 use super::reply;
 use crate::error::Error;
-use crate::idempotency::{Answer, Claim};
+use crate::idempotency::{Answer, Claim, Uncommitted};
 use crate::names::RoomKey;
 use crate::rooms::operation::Operation;
 use crate::rooms::permissions::{Action, Permitted};
@@ -111,6 +113,32 @@ impl Call {
         let (head, permit) = (Head::of(&self), self.permit(&room, action.unwrap_or(Action::ManageApp)));
         let write = move |head: &Head, outcome| reply::write_envelope(head, data(outcome)?);
         self.submit_to(room, head, Permitted { permit, operation }, write).await
+    }
+
+    /// Commits what was done in a transaction of its own, and answers with what `reply` makes of the outcome. A call that
+    /// `reply` refuses is undone.
+    pub async fn commit<T, R: Responder<Body = BoxBody>>(
+        self,
+        done: Uncommitted<T>,
+        reply: impl FnOnce(Self, T) -> Result<R, Error>,
+    ) -> Result<HttpResponse, Error> {
+        let (http, (outcome, done)) = (self.http().clone(), done.split());
+        let response = match reply(self, outcome) {
+            Ok(reply) => reply.respond_to(&http),
+            Err(error) => {
+                done.undo().await;
+                return Err(error);
+            }
+        };
+        let claim = http.extensions_mut().remove::<Claim>();
+        let Some(claim) = claim else {
+            done.commit().await?;
+            return Ok(response);
+        };
+        let (head, body) = response.into_parts();
+        let body = body.try_into_bytes().map_err(|_| Error::Internal("a change is answered with a stream".into()))?;
+        done.commit_with(&claim, &Answer { status: head.status().as_u16(), body: body.to_vec() }).await?;
+        Ok(head.set_body(BoxBody::new(body)))
     }
 
     async fn submit<O: Operation>(

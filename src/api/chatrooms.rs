@@ -89,13 +89,13 @@ struct Created {
     id: String,
 }
 
-async fn create(call: Call) -> Result<Reply<Created>, Error> {
+async fn create(call: Call) -> Result<HttpResponse, Error> {
     let app_key = call.app.key();
     let room = new_room(&call)?;
     let quota = Quota { rooms_per_app: call.rules.rooms_per_app, rooms_per_user: call.rules.rooms_per_user };
     let key = AppKey { app: call.app.id, text: &app_key };
-    let id = create::create(&call.state.db, &key, &call.actor()?, &room, quota).await?;
-    Ok(call.reply(Created { id }))
+    let created = create::create(&call.state.db, &key, &call.actor()?, &room, quota).await?;
+    call.commit(created, |call, id| Ok(call.reply(Created { id }))).await
 }
 
 fn new_room(call: &Call) -> Result<NewRoom, Error> {

@@ -95,8 +95,8 @@ async fn set(call: Call) -> Result<HttpResponse, Error> {
         groupchat: duration_ms(&body, "groupchat")?,
         chatroom: duration_ms(&body, "chatroom")?,
     };
-    global_mutes::set(&call.state.db, call.app.id, &call.actor()?, &name, durations_ms).await?;
-    Ok(reply(&call, Set { result: "ok" }))
+    let muted = global_mutes::set(&call.state.db, call.app.id, &call.actor()?, &name, durations_ms).await?;
+    call.commit(muted, |call, ()| Ok(reply(&call, Set { result: "ok" }))).await
 }
 
 /// Seconds; -1 is for ever, 0 lifts that part.

@@ -1,5 +1,6 @@
 //! Moderators of an app: `/moderators`, for the app's own token.
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -67,7 +68,7 @@ async fn list(call: Call) -> Result<Reply<Vec<Moderator>>, Error> {
 }
 
 /// Makes a user a moderator, of the rooms that are named or of all; or changes that.
-async fn add(call: Call) -> Result<Reply<Moderator>, Error> {
+async fn add(call: Call) -> Result<HttpResponse, Error> {
     call.params().only(&[])?;
     let (body, name) = (call.body()?, call.user_in_body("username")?);
     let role = match body.get("role") {
@@ -80,8 +81,8 @@ async fn add(call: Call) -> Result<Reply<Moderator>, Error> {
         Some(_) => Some(rooms(&call, body.texts("rooms")?).await?),
     };
     let (db, app) = (&call.state.db, call.app.id);
-    let moderator = moderators::add(db, app, &call.actor()?, &name, role, rooms.as_deref()).await?;
-    Ok(call.reply(moderator.into()))
+    let added = moderators::add(db, app, &call.actor()?, &name, role, rooms.as_deref()).await?;
+    call.commit(added, |call, moderator| Ok(call.reply(Moderator::from(moderator)))).await
 }
 
 /// The rooms that are named, each once, all of which must exist.
@@ -108,9 +109,9 @@ struct Removed {
 }
 
 /// Makes a moderator a plain user again; `result` says whether the user was one.
-async fn remove(call: Call) -> Result<Reply<Removed>, Error> {
+async fn remove(call: Call) -> Result<HttpResponse, Error> {
     call.params().only(&[])?;
     let name = call.single_user()?;
-    let result = moderators::remove(&call.state.db, call.app.id, &call.actor()?, &name).await?;
-    Ok(call.reply(Removed { username: name.given().concat(), result }))
+    let removed = moderators::remove(&call.state.db, call.app.id, &call.actor()?, &name).await?;
+    call.commit(removed, |call, result| Ok(call.reply(Removed { username: name.given().concat(), result }))).await
 }

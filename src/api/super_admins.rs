@@ -1,5 +1,6 @@
 //! Super admins of an app: `/chatrooms/super_admin`.
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -53,10 +54,10 @@ struct Promoted {
     resource: &'static str,
 }
 
-async fn promote(call: Call) -> Result<Reply<Promoted>, Error> {
+async fn promote(call: Call) -> Result<HttpResponse, Error> {
     let name = call.user_in_body("superadmin")?;
-    super_admins::promote(&call.state.db, call.app.id, &call.actor()?, &name).await?;
-    Ok(call.reply(Promoted { result: "success", resource: "" }))
+    let promoted = super_admins::promote(&call.state.db, call.app.id, &call.actor()?, &name).await?;
+    call.commit(promoted, |call, ()| Ok(call.reply(Promoted { result: "success", resource: "" }))).await
 }
 
 /// Named so by the hosted service, though it is the former one.
@@ -69,8 +70,9 @@ struct Demoted {
 }
 
 /// A success also for a user who never was one.
-async fn demote(call: Call) -> Result<Reply<Demoted>, Error> {
+async fn demote(call: Call) -> Result<HttpResponse, Error> {
     let name = call.user();
-    super_admins::demote(&call.state.db, call.app.id, &call.actor()?, &name).await?;
-    Ok(call.reply(Demoted { new_super_admin: name.given()[0].clone(), resource: "" }))
+    let demoted = super_admins::demote(&call.state.db, call.app.id, &call.actor()?, &name).await?;
+    let new_super_admin = name.given()[0].clone();
+    call.commit(demoted, |call, ()| Ok(call.reply(Demoted { new_super_admin, resource: "" }))).await
 }

@@ -147,7 +147,7 @@ async fn token_on_the_word_of_the_app(request: &AppRequest, body: &Body) -> Resu
         return Err(Error::EntityNotFound);
     }
     let registration = Registration { username: name.given()[0].clone(), password_hash: None, nickname: None };
-    users::register(db, app, &[registration]).await?;
+    users::register(db, app, &[registration]).await?.commit().await?;
     // Registered here, or by another call at this moment; missing only while a former user of that name is being deleted.
     let account = users::account(db, app, &name).await?.ok_or(Error::GrantUserBusy)?;
     user_token(request, account, life)

@@ -208,17 +208,20 @@ async fn register(call: Call) -> Result<HttpResponse, Error> {
     .await?;
 
     let registered = users::register(&call.state.db, call.app.id, &registrations).await?;
-    let taken = names.into_iter().filter(|name| registered.iter().all(|user| user.username != *name));
-    let http = call.http().clone();
-    if single {
-        if let Some(user) = taken.into_iter().next() {
-            return Err(Error::UsernameTaken { app: call.app.uuid, user });
+    call.commit(registered, |call, registered| {
+        let mut taken = names.into_iter().filter(|name| registered.iter().all(|user| user.username != *name));
+        let http = call.http().clone();
+        if single {
+            return match taken.next() {
+                Some(user) => Err(Error::UsernameTaken { app: call.app.uuid, user }),
+                None => Ok(call.user_reply(entities(registered)).respond_to(&http)),
+            };
         }
-        return Ok(call.user_reply(entities(registered)).respond_to(&http));
-    }
-    let failures: Vec<RegistrationFailure> =
-        taken.map(|username| RegistrationFailure { reason: format!("the {username} already exists"), username }).collect();
-    Ok(call.user_reply(entities(registered)).data(failures).respond_to(&http))
+        let failures: Vec<RegistrationFailure> =
+            taken.map(|username| RegistrationFailure { reason: format!("the {username} already exists"), username }).collect();
+        Ok(call.user_reply(entities(registered)).data(failures).respond_to(&http))
+    })
+    .await
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -294,12 +297,30 @@ async fn get(call: Call) -> Result<UserReply<Entity>, Error> {
 }
 
 /// U5: the user goes, with the rooms that the user owns and every standing in others.
-async fn delete(call: Call) -> Result<UserReply<Entity>, Error> {
-    let deleted = user_deletion::delete(&call.state.writer, call.app.id, &call.actor()?, &call.user()).await?;
-    if deleted.is_empty() {
-        return Err(Error::AccountNotFound);
-    }
-    Ok(call.user_reply(entities(deleted)))
+async fn delete(call: Call) -> Result<HttpResponse, Error> {
+    let names = call.user();
+    delete_all(call, &names, |call, deleted| {
+        if deleted.is_empty() { Err(Error::AccountNotFound) } else { Ok(call.user_reply(entities(deleted))) }
+    })
+    .await
+}
+
+/// Rooms begin to forget the users before the answer; the background task does the rest.
+async fn delete_all(
+    call: Call,
+    names: &Names,
+    reply: impl FnOnce(Call, Vec<User>) -> Result<UserReply<Entity>, Error>,
+) -> Result<HttpResponse, Error> {
+    let (state, app, actor) = (call.state.clone(), call.app.id, call.actor()?);
+    let mut gone = Vec::new();
+    let deleted = user_deletion::delete(&state.db, app, &actor, names).await?;
+    let answer = call.commit(deleted, |call, deleted| {
+        gone.clone_from(&deleted);
+        reply(call, deleted)
+    });
+    let answer = answer.await?;
+    user_deletion::begin_forgetting(&state.writer, app, &actor, &gone).await;
+    Ok(answer)
 }
 
 /// Users on a page where no limit is named, and at most.
@@ -316,13 +337,12 @@ async fn list(call: Call) -> Result<UserReply<Entity>, Error> {
 }
 
 /// U6: deletes the users that U4 would list, and answers with them.
-async fn delete_several(call: Call) -> Result<UserReply<Entity>, Error> {
+async fn delete_several(call: Call) -> Result<HttpResponse, Error> {
     // A search finds other users than those who would go.
     call.params().without("q")?;
     let (users, cursor) = page(&call).await?;
     let names = Names::new(users.into_iter().map(|user| user.username));
-    let deleted = user_deletion::delete(&call.state.writer, call.app.id, &call.actor()?, &names).await?;
-    Ok(call.user_reply(entities(deleted)).cursor(cursor))
+    delete_all(call, &names, |call, deleted| Ok(call.user_reply(entities(deleted)).cursor(cursor))).await
 }
 
 async fn page(call: &Call) -> Result<(Vec<User>, Option<String>), Error> {

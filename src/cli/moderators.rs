@@ -57,7 +57,7 @@ pub async fn run(settings: &Settings, command: ModeratorCommand) -> Result<ExitC
                 read::details::require_all(&db, app.id, &rooms.iter().map(parse).collect::<Result<Vec<_>, _>>()?).await?;
             }
             let (actor, name) = (Actor::operator(), Names::new([user]));
-            print(&moderators::add(&db, app.id, &actor, &name, role, rooms.as_deref()).await?);
+            print(&moderators::add(&db, app.id, &actor, &name, role, rooms.as_deref()).await?.commit().await?);
         }
         ModeratorCommand::List { app, json } => {
             let list = moderators::list(&db, find(&db, &app).await?.id).await?;
@@ -70,7 +70,7 @@ pub async fn run(settings: &Settings, command: ModeratorCommand) -> Result<ExitC
         }
         ModeratorCommand::Remove { app, user } => {
             let app = find(&db, &app).await?;
-            if !moderators::remove(&db, app.id, &Actor::operator(), &Names::new([&user])).await? {
+            if !moderators::remove(&db, app.id, &Actor::operator(), &Names::new([&user])).await?.commit().await? {
                 return Err(format!("{user} is no moderator").into());
             }
         }

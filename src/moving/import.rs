@@ -362,7 +362,7 @@ impl Importer {
             return Ok(Ok(BroughtIn::New));
         }
         match moderators::add(&self.db, self.app, &self.actor, names, role, rooms).await {
-            Ok(_) => Ok(Ok(BroughtIn::New)),
+            Ok(added) => added.commit().await.map(|_| Ok(BroughtIn::New)),
             Err(error @ (Error::ExceedLimit(_) | Error::UserNotFound { .. })) => Ok(Err(error.to_string())),
             Err(error) => Err(error),
         }

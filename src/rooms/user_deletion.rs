@@ -16,6 +16,7 @@ use crate::accounts::{global_mutes, moderators, super_admins};
 use crate::db::Db;
 use crate::error::{Causes, Error};
 use crate::events::log::Actor;
+use crate::idempotency::Uncommitted;
 use crate::names::{Names, RoomKey};
 
 /// A user who was deleted but whom some rooms still know. Names are given away again, so the UUID belongs to it.
@@ -47,16 +48,17 @@ fn before_the_answer() -> Effort {
     Effort { rooms: 1000, until: Some(Instant::now() + Duration::from_secs(1)) }
 }
 
-/// Deletes users, each with the rooms that the user owns and every standing in others. Returns who was there to delete.
-pub async fn delete(writer: &Writer, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
-    let db = writer.db();
+/// Deletes users; comes to those who were there to delete. They are to be [forgotten](begin_forgetting) next.
+pub async fn delete(db: &Db, app: i32, actor: &Actor, names: &Names) -> Result<Uncommitted<Vec<User>>, Error> {
     let mut transaction = db.begin().await?;
     let marked = mark(&mut transaction, app, actor, names).await;
-    let mut users = transaction.end(marked).await?;
-    db.events_committed();
-    users.sort_by_key(|user| names.usernames().iter().position(|name| *name == user.username));
+    Uncommitted::new(db, transaction, marked).await
+}
+
+/// Begins to delete the rooms that deleted users own, and every standing that they have in others.
+pub async fn begin_forgetting(writer: &Writer, app: i32, actor: &Actor, users: &[User]) {
     let mut effort = before_the_answer();
-    for user in &users {
+    for user in users {
         let gone = Gone {
             app,
             username: user.username.clone(),
@@ -73,7 +75,6 @@ pub async fn delete(writer: &Writer, app: i32, actor: &Actor, names: &Names) -> 
             }
         }
     }
-    Ok(users)
 }
 
 /// Marks users as deleted. What they are app-wide goes in the next statement, which sees all that those have committed
@@ -81,7 +82,7 @@ pub async fn delete(writer: &Writer, app: i32, actor: &Actor, names: &Names) -> 
 async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
     let last = super_admins::lock(&mut *connection, app).await?;
     // `for update` and not what an update takes by itself: it must wait for those who hold the user.
-    let users = sqlx::query_as!(
+    let mut users = sqlx::query_as!(
         User,
         "with doomed as (
              select username from users
@@ -98,6 +99,7 @@ async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Na
     )
     .fetch_all(&mut *connection)
     .await?;
+    users.sort_by_key(|user| names.usernames().iter().position(|name| *name == user.username));
     let marked: Vec<String> = users.iter().map(|user| user.username.clone()).collect();
     let last = super_admins::delete(connection, app, last, actor, &marked).await?;
     let last = moderators::delete(connection, app, last, actor, &marked).await?;

@@ -111,6 +111,53 @@ async fn a_repeated_call_is_made_once_and_answered_with_the_same_bytes() {
     assert_eq!((rooms, keys(&app).await), (1, 6));
 }
 
+/// How many rooms, users and events there are.
+async fn everything(app: &TestApp) -> (i64, i64, i64) {
+    let counts = "select (select count(*) from chatrooms), (select count(*) from users where deleted_at is null),
+                  (select count(*) from events)";
+    sqlx::query_as(counts).fetch_one(&app.db).await.expect("a row")
+}
+
+/// As when the instance dies, or the answer to its COMMIT is lost.
+#[tokio::test]
+async fn a_call_whose_answer_cannot_be_kept_is_not_made() {
+    let url = new_database().await;
+    migrations::run(&url).await.expect("migrated");
+    let instance = Instance::start(settings(&url));
+    let app = TestApp::on(instance.address, &url).await;
+    app.users(&["ann", "bob", "cat", "dan"]).await;
+    for (method, path, body) in [
+        (Method::POST, "/chatrooms", r#"{"name":"n","description":"d","owner":"ann"}"#),
+        (Method::POST, "/chatrooms", r#"{"name":"n","description":"d","owner":"ann","roomid":"room"}"#),
+        (Method::PUT, "/chatrooms/room", r#"{"name":"other"}"#),
+        (Method::POST, "/users", r#"{"username":"eve","password":"p"}"#),
+        (Method::POST, "/users", r#"[{"username":"fay","password":"p"},{"username":"ann","password":"p"}]"#),
+        (Method::POST, "/chatrooms/super_admin", r#"{"superadmin":"bob"}"#),
+        (Method::DELETE, "/chatrooms/super_admin/bob", ""),
+        (Method::POST, "/moderators", r#"{"username":"bob","role":"viewer"}"#),
+        (Method::DELETE, "/moderators/bob", ""),
+        (Method::POST, "/mutes", r#"{"username":"bob","chatroom":60}"#),
+        (Method::DELETE, "/users/bob", ""),
+        (Method::DELETE, "/users?limit=2", ""),
+    ] {
+        let key = format!("{method} {path} {}", body.len()).replace(' ', "-");
+        let before = everything(&app).await;
+        run(&app, "alter table idempotency_keys add constraint unanswered check (status is null) not valid").await;
+        let failed = send(&app, &key, method.clone(), path, body).await.answer();
+        failed.fails(500, "internal_server_error", "java.lang.RuntimeException", "Internal Server Error");
+        run(&app, "alter table idempotency_keys drop constraint unanswered").await;
+        assert_eq!(everything(&app).await, before, "{key}");
+        let first = send(&app, &key, method.clone(), path, body).await;
+        assert_eq!((first.status, first.replayed), (200, false), "{key}");
+        assert_eq!(send(&app, &key, method, path, body).await, first.again(), "{key}");
+    }
+    app.assert_invariants().await;
+}
+
+async fn run(app: &TestApp, statement: &'static str) {
+    sqlx::query(statement).execute(&app.db).await.expect("done");
+}
+
 #[tokio::test]
 async fn a_key_that_belongs_to_another_call_is_refused() {
     let app = TestApp::new().await;

@@ -41,7 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("db.rs", &["background", "error", "figures", "names"]),
     ("idempotency.rs", &["config", "db", "error", "names"]),
     ("events", &["background", "config", "db", "error", "figures", "names"]),
-    ("accounts", &["auth", "config", "db", "error", "events", "names", "search"]),
+    ("accounts", &["auth", "config", "db", "error", "events", "idempotency", "names", "search"]),
     ("rooms", &["accounts", "config", "db", "error", "events", "idempotency", "names", "search"]),
     ("callbacks", &["auth", "background", "config", "db", "error", "events", "figures", "names"]),
     (

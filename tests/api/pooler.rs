@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use reqwest::{Method, RequestBuilder};
 use roomward::db::{Db, Lane};
 use roomward::migrations;
 use roomward::server;
+use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::task::JoinSet;
@@ -131,23 +133,47 @@ async fn a_commit_whose_answer_a_pooler_has_lost_is_not_made_again() {
     app.users(&["bob"]).await;
     let room = app.room_with("ann", &[]).await;
     slow_commits(&app.db).await;
-    let (adder, database) = (app.through(app.address), url.rsplit_once('/').expect("a database").1.to_owned());
     let path = format!("/chatrooms/{room}/users/bob");
-    let add = tokio::spawn(async move { adder.post(&path).await });
+    lose_commit(&pooler, &app, &url, app.request(Method::POST, &path)).await;
+    let there = "select exists (select from members where username = 'bob')";
+    eventually("the change is there", || async { sqlx::query_scalar::<_, bool>(there).fetch_one(&app.db).await.expect("a row") })
+        .await;
+    app.assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_whose_commit_was_not_answered_is_made_once_for_who_repeats_the_call() {
+    let pooler = Pooler::start("pooler-room");
+    let (_instance, app, url) = stage(&pooler).await;
+    app.users(&["ann"]).await;
+    slow_commits(&app.db).await;
+    let make = || {
+        let body = json!({"name": "n", "description": "d", "owner": "ann"}).to_string();
+        app.request(Method::POST, "/chatrooms").header("Idempotency-Key", "k").body(body)
+    };
+    lose_commit(&pooler, &app, &url, make()).await;
+    let again = make().send().await.expect("an answer");
+    assert_eq!((again.status().as_u16(), again.headers().contains_key("idempotency-replayed")), (200, true));
+    let answer: Value = again.json().await.expect("JSON");
+    let rooms: Vec<String> = sqlx::query_scalar("select id from chatrooms").fetch_all(&app.db).await.expect("a list");
+    assert_eq!(json!(rooms), json!([answer["data"]["id"]]));
+}
+
+/// Sends a call whose transaction sleeps at its end, and has the pooler lose the answer to its commit.
+async fn lose_commit(pooler: &Pooler, app: &TestApp, url: &str, call: RequestBuilder) {
+    let caller = app.through(app.address);
+    let call = tokio::spawn(async move { caller.send(call).await });
     let committing = "select exists (select from pg_stat_activity where datname = current_database() and query = 'commit'
                       and state = 'active')";
     eventually("the commit is under way", || async {
         sqlx::query_scalar::<_, bool>(committing).fetch_one(&app.db).await.expect("a row")
     })
     .await;
+    let (_, database) = url.rsplit_once('/').expect("a database");
     pooler.tell(format!("kill {database}")).await;
     pooler.tell(format!("resume {database}")).await;
-    let answer = add.await.expect("no panic");
+    let answer = call.await.expect("no panic");
     answer.fails(503, "service_unavailable", "ServiceUnavailableException", "Service Unavailable");
-    let there = "select exists (select from members where username = 'bob')";
-    eventually("the change is there", || async { sqlx::query_scalar::<_, bool>(there).fetch_one(&app.db).await.expect("a row") })
-        .await;
-    app.assert_invariants().await;
 }
 
 /// Lets a transaction that adds a member sleep at its end.

@@ -191,6 +191,7 @@ async fn no_acknowledged_change_is_lost_to_a_transaction_that_a_call_has_dropped
         let registration =
             roomward::accounts::users::Registration { username: format!("user{round}"), password_hash: None, nickname: None };
         let registered = roomward::accounts::users::register(&db, app.app.id, &[registration]).await.expect("registered");
+        let registered = registered.commit().await.expect("committed");
         assert_eq!(registered.len(), 1);
     }
     let there: i64 = sqlx::query_scalar("select count(*) from users where app = $1 and username like 'user%'")

@@ -10,6 +10,7 @@ use crate::accounts::users;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::log::{self, Actor, Kind, Last, NewEvent};
+use crate::idempotency::Uncommitted;
 use crate::names::{Names, RoomKey, Scope};
 
 /// A room to be made.
@@ -52,14 +53,19 @@ const ATTEMPTS: u32 = 10;
 /// How many rows of a removed room the next owner of its id takes away in one go.
 const PURGE_ON_CREATE: i64 = 5000;
 
-/// Makes a room with its owner and first members, and returns its id.
-pub async fn create(db: &Db, app: &AppKey<'_>, actor: &Actor, room: &NewRoom, quota: Quota) -> Result<String, Error> {
+/// Makes a room with its owner and first members; comes to its id.
+pub async fn create(
+    db: &Db,
+    app: &AppKey<'_>,
+    actor: &Actor,
+    room: &NewRoom,
+    quota: Quota,
+) -> Result<Uncommitted<String>, Error> {
     for _ in 0..ATTEMPTS {
         let mut transaction = db.begin().await?;
-        let made = try_create(&mut transaction, app, actor, room, quota).await;
-        if let Some(id) = transaction.end(made).await? {
-            db.events_committed();
-            return Ok(id);
+        match try_create(&mut transaction, app, actor, room, quota).await.transpose() {
+            Some(made) => return Uncommitted::new(db, transaction, made).await,
+            None => transaction.undo().await,
         }
         let Some(key) = &room.key else { continue };
         if !is_deleted(db, key).await? {
