@@ -51,6 +51,7 @@ pub struct Server {
     pub max_body_bytes: usize,
     pub request_timeout_ms: u64,
     pub keep_alive_seconds: u64,
+    pub unread_seconds: u32,
     pub drain_seconds: u64,
     pub shutdown_seconds: u64,
     pub trust_forwarded_proto: bool,

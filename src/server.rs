@@ -75,7 +75,8 @@ impl Service {
         let sender = Sender::new(&settings.token_secrets()?, &settings.callbacks)?;
         let state = State::new(writer.clone(), following.clone(), stop.clone(), settings)?;
         let settings = &state.settings;
-        let listener = bind(&settings.server.host, settings.server.port)?;
+        let unread = Duration::from_secs(settings.server.unread_seconds.into());
+        let listener = bind(&settings.server.host, settings.server.port, unread)?;
         let address = listener.local_addr()?;
 
         telemetry::figures();
@@ -96,7 +97,8 @@ impl Service {
         }
 
         let own_metrics = &settings.metrics;
-        let metrics = (own_metrics.port != 0).then(|| bind(&own_metrics.host, own_metrics.port)).transpose()?.map(serve_metrics);
+        let metrics = (own_metrics.port != 0).then(|| bind(&own_metrics.host, own_metrics.port, unread));
+        let metrics = metrics.transpose()?.map(serve_metrics);
         let patience = Duration::from_secs(settings.server.shutdown_seconds);
         let drain = (state.draining.clone(), Duration::from_secs(settings.server.drain_seconds));
         let server = serve(listener, state, shares, session)?;
@@ -146,22 +148,38 @@ impl Stop {
     }
 }
 
-fn bind(host: &str, port: u16) -> Result<TcpListener, Failure> {
-    listen(host, port).map_err(|error| format!("cannot listen on {host}:{port}: {error}").into())
+fn bind(host: &str, port: u16, unread: Duration) -> Result<TcpListener, Failure> {
+    listen(host, port, unread).map_err(|error| format!("cannot listen on {host}:{port}: {error}").into())
 }
 
 /// Binds the first address of the host that can be bound.
-fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
+fn listen(host: &str, port: u16, unread: Duration) -> std::io::Result<TcpListener> {
     let mut failure = std::io::Error::other("the host has no address");
     for address in (host, port).to_socket_addrs()? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        close_unread(&socket, unread)?;
         match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
             Ok(listener) => return listener.into_std(),
             Err(error) => failure = error,
         }
     }
     Err(failure)
+}
+
+/// Has the connections that the socket will accept closed by the system when their clients leave what they are sent unread
+/// for so long; zero: never.
+#[cfg(target_os = "linux")]
+fn close_unread(socket: &TcpSocket, after: Duration) -> std::io::Result<()> {
+    /// The system counts in milliseconds, in 31 bits.
+    const LONGEST: Duration = Duration::from_millis(i32::MAX.unsigned_abs() as u64);
+    socket2::SockRef::from(socket).set_tcp_user_timeout(Some(after.min(LONGEST)))
+}
+
+/// Other systems have no such option: a proxy is to give up on those who do not read.
+#[cfg(not(target_os = "linux"))]
+fn close_unread(_: &TcpSocket, _: Duration) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Who gets how many of `database.max_connections`.

@@ -7,8 +7,10 @@ use roomward::auth::{Keys, Life, Subject};
 use roomward::config::Settings;
 use roomward::migrations;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
-use crate::app::{Instance, SECRET, TestApp, new_database, numbered, settings, shared_database};
+use crate::app::{Instance, SECRET, TestApp, eventually, new_database, numbered, settings, shared_database};
 
 /// A service of its own on a database of its own.
 async fn alone(adjust: impl FnOnce(&mut Settings)) -> (Instance, TestApp) {
@@ -173,6 +175,35 @@ async fn a_silent_stream_says_that_it_is_alive() {
     let room = app.room_with("ann", &[]).await;
     let mut stream = Stream::open(&app, &format!("/chatrooms/{room}/events"), None).await;
     assert_eq!(stream.block().await.as_deref(), Some(": alive"));
+}
+
+/// The system closes what is not read, so that only the system is asked.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_that_does_not_read_loses_its_connection_and_a_silent_stream_goes_on() {
+    let (instance, app) = alone(|settings| settings.server.unread_seconds = 1).await;
+    let room = app.room_with("ann", &[]).await;
+    app.users(&["bob"]).await;
+    let mut stream = Stream::open(&app, &format!("/chatrooms/{room}/events"), None).await;
+
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("set");
+    let mut client = socket.connect(instance.address).await.expect("connected");
+    client.write_all("GET /openapi.json HTTP/1.1\r\nHost: here\r\n\r\n".repeat(50).as_bytes()).await.expect("sent");
+    let ports = (instance.address.port(), client.local_addr().expect("an address").port());
+    assert!(is_open(ports));
+    eventually("the connection is closed", || async { !is_open(ports) }).await;
+    client.read_to_end(&mut Vec::new()).await.expect_err("broken off");
+
+    join(&app, &room, "bob").await;
+    assert_eq!(stream.numbers(1).await, [2]);
+}
+
+/// Whether this machine has a connection between these ports, as its first end sees it.
+#[cfg(target_os = "linux")]
+fn is_open((own, other): (u16, u16)) -> bool {
+    let connections = std::fs::read_to_string("/proc/net/tcp").expect("a list");
+    connections.contains(&format!(":{own:04X} 0100007F:{other:04X}"))
 }
 
 #[tokio::test]
