@@ -95,6 +95,12 @@ test("by keyboard alone one signs in, finds a room, mutes with a reason, undoes,
     await keyboard.press("Tab");
     return false;
   });
+  /** Goes down the list by a key until it is at a user. */
+  const walkTo = (user, key) => eventually(user, async () => {
+    if (await page.locator(".row.active", { hasText: user }).count()) return true;
+    await keyboard.press(key);
+    return false;
+  });
   await open(page, app, "rooms");
   await page.getByLabel(say(page, "signIn.username")).waitFor();
   // The app is in the address: one begins with the name.
@@ -111,11 +117,7 @@ test("by keyboard alone one signs in, finds a room, mutes with a reason, undoes,
   await keyboard.press("Enter");
   await row(page, "fay").waitFor();
   await tabTo("the list", () => document.activeElement.getAttribute("role") === "grid");
-  await eventually("fay", async () => {
-    if (await page.locator(".row.active", { hasText: "fay" }).count()) return true;
-    await keyboard.press("j");
-    return false;
-  });
+  await walkTo("fay", "j");
   await keyboard.press("m");
   await page.getByRole("dialog").waitFor();
   await tabTo("the reason", () => document.activeElement.name === "reason");
@@ -133,11 +135,7 @@ test("by keyboard alone one signs in, finds a room, mutes with a reason, undoes,
   await keyboard.press("Enter");
   await row(page, "bob").waitFor();
   await tabTo("the list", () => document.activeElement.getAttribute("role") === "grid");
-  await eventually("bob", async () => {
-    if (await page.locator(".row.active", { hasText: "bob" }).count()) return true;
-    await keyboard.press("ArrowDown");
-    return false;
-  });
+  await walkTo("bob", "ArrowDown");
   await keyboard.press("u");
   await row(page, "bob").waitFor({ state: "detached" });
   assert.equal((await app.call("GET", "/chatrooms/lobby/users/bob/speak")).data.layer, "member");

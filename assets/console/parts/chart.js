@@ -24,7 +24,11 @@ export function Bars({ starts, values, every, tone, tick, label, onPoint }) {
   useEffect(() => {
     if (!width) return undefined;
     const style = getComputedStyle(place.current);
-    const colour = (name) => style.getPropertyValue(name).trim();
+    // A canvas takes colours alone: the element says what a property comes to here.
+    const colour = (name) => {
+      place.current.style.color = `var(${name})`;
+      return style.color;
+    };
     const axis = { stroke: colour("--muted"), font: `11px ${style.fontFamily}`, ticks: { show: false } };
     const chart = new uPlot(
       {

@@ -6,7 +6,7 @@ import { explain } from "../failure.js";
 import { html, useState } from "../html.js";
 import { useLoad } from "../load.js";
 import { Choices } from "../parts/choices.js";
-import { Dialog } from "../parts/dialog.js";
+import { FormDialog } from "../parts/form-dialog.js";
 import { Icon } from "../parts/icon.js";
 import { Rows } from "../parts/rows.js";
 import { toast } from "../parts/toast.js";
@@ -64,36 +64,19 @@ function Edit({ moderator, onClose, onSave }) {
   const [role, setRole] = useState(moderator.role);
   const [everywhere, setEverywhere] = useState(!moderator.rooms);
   const [rooms, setRooms] = useState((moderator.rooms ?? []).join(" "));
-  const [error, setError] = useState(null);
-  const [busy, setBusy] = useState(false);
-  const save = async (event) => {
-    event.preventDefault();
-    setBusy(true);
-    setError(null);
-    try {
-      await onSave({ username: username.trim(), role, rooms: everywhere ? undefined : rooms.split(/[\s,]+/).filter(Boolean) });
-    } catch (refusal) {
-      setBusy(false);
-      setError(refusal);
-    }
-  };
+  const save = () => onSave({ username: username.trim(), role, rooms: everywhere ? undefined : rooms.split(/[\s,]+/).filter(Boolean) });
   return html`
-    <${Dialog} title=${t(isNew ? "moderators.add" : "moderators.edit", { name: username })} onClose=${onClose}>
-      <form class="form" onSubmit=${save}>
-        ${isNew && html`
-          <label class="field"><span>${t("signIn.username")}</span>
-            <input class="input" required autofocus value=${username} onInput=${(event) => setUsername(event.currentTarget.value)} spellcheck=${false} autocapitalize="none" autocomplete="off" /></label>`}
-        <${Choices} label=${t("moderators.role")} wide value=${role} onChange=${setRole}
-          choices=${["moderator", "viewer"].map((each) => [each, t(`viewer.${each}`)])} />
-        <p class="hint">${t(`moderators.may.${role}`)}</p>
-        <${Choices} label=${t("nav.rooms")} wide value=${everywhere ? "all" : "some"} onChange=${(each) => setEverywhere(each === "all")}
-          choices=${[["all", t("moderators.allRooms")], ["some", t("moderators.someRooms")]]} />
-        ${!everywhere && html`
-          <label class="field"><span>${t("moderators.rooms")}</span>
-            <textarea class="input" rows="3" required value=${rooms} onInput=${(event) => setRooms(event.currentTarget.value)} spellcheck=${false} autocapitalize="none"></textarea></label>`}
-        ${error && html`<p class="notice failed" role="alert"><${Icon} name="warning" />${explain(error)}</p>`}
-        <div class="form-foot"><button type="button" class="button" onClick=${onClose}>${t("cancel")}</button>
-          <button class="button primary" disabled=${busy}>${t("save")}</button></div>
-      </form>
+    <${FormDialog} title=${t(isNew ? "moderators.add" : "moderators.edit", { name: username })} send=${save} onClose=${onClose}>
+      ${isNew && html`
+        <label class="field"><span>${t("signIn.username")}</span>
+          <input class="input" required autofocus value=${username} onInput=${(event) => setUsername(event.currentTarget.value)} spellcheck=${false} autocapitalize="none" autocomplete="off" /></label>`}
+      <${Choices} label=${t("moderators.role")} wide value=${role} onChange=${setRole}
+        choices=${["moderator", "viewer"].map((each) => [each, t(`viewer.${each}`)])} />
+      <p class="hint">${t(`moderators.may.${role}`)}</p>
+      <${Choices} label=${t("nav.rooms")} wide value=${everywhere ? "all" : "some"} onChange=${(each) => setEverywhere(each === "all")}
+        choices=${[["all", t("moderators.allRooms")], ["some", t("moderators.someRooms")]]} />
+      ${!everywhere && html`
+        <label class="field"><span>${t("moderators.rooms")}</span>
+          <textarea class="input" rows="3" required value=${rooms} onInput=${(event) => setRooms(event.currentTarget.value)} spellcheck=${false} autocapitalize="none"></textarea></label>`}
     <//>`;
 }

@@ -7,6 +7,7 @@ import { useLoad } from "../load.js";
 import { fromInput, roughly, toInput } from "../moments.js";
 import { Choices } from "../parts/choices.js";
 import { Dialog } from "../parts/dialog.js";
+import { FormDialog } from "../parts/form-dialog.js";
 import { Icon } from "../parts/icon.js";
 import { Empty, Failed, Loading } from "../parts/states.js";
 import { toast } from "../parts/toast.js";
@@ -112,35 +113,20 @@ function Edit({ rule, onClose, onSaved }) {
   const [url, setUrl] = useState(rule.url ?? "");
   const [secret, setSecret] = useState("");
   const [kinds, setKinds] = useState(rule.kinds.join(" "));
-  const [error, setError] = useState(null);
-  const [busy, setBusy] = useState(false);
-  const save = async (event) => {
-    event.preventDefault();
-    setBusy(true);
-    setError(null);
+  const save = async () => {
     const body = { url: url.trim(), kinds: kinds.split(/[\s,]+/).filter(Boolean), ...(secret && { secret }) };
-    try {
-      await (isNew ? call("POST", "/callbacks/rules", { body }) : call("PUT", path`/callbacks/rules/${rule.id}`, { body }));
-      onSaved();
-    } catch (refusal) {
-      setBusy(false);
-      setError(refusal);
-    }
+    await (isNew ? call("POST", "/callbacks/rules", { body }) : call("PUT", path`/callbacks/rules/${rule.id}`, { body }));
+    onSaved();
   };
   return html`
-    <${Dialog} title=${t(isNew ? "rules.add" : "rules.edit")} onClose=${onClose}>
-      <form class="form" onSubmit=${save}>
-        <label class="field"><span>${t("rules.url")}</span>
-          <input class="input" type="url" required autofocus value=${url} onInput=${(event) => setUrl(event.currentTarget.value)} /></label>
-        <label class="field"><span>${t(isNew ? "rules.secret" : "rules.newSecret")}</span>
-          <input class="input" type="password" required=${isNew} autocomplete="new-password" value=${secret} onInput=${(event) => setSecret(event.currentTarget.value)} /></label>
-        <label class="field"><span>${t("rules.kinds")}</span>
-          <input class="input" required spellcheck=${false} value=${kinds} onInput=${(event) => setKinds(event.currentTarget.value)} />
-          <span class="hint">${t("rules.kindsHint")}</span></label>
-        ${error && html`<p class="notice failed" role="alert"><${Icon} name="warning" />${explain(error)}</p>`}
-        <div class="form-foot"><button type="button" class="button" onClick=${onClose}>${t("cancel")}</button>
-          <button class="button primary" disabled=${busy}>${t("save")}</button></div>
-      </form>
+    <${FormDialog} title=${t(isNew ? "rules.add" : "rules.edit")} send=${save} onClose=${onClose}>
+      <label class="field"><span>${t("rules.url")}</span>
+        <input class="input" type="url" required autofocus value=${url} onInput=${(event) => setUrl(event.currentTarget.value)} /></label>
+      <label class="field"><span>${t(isNew ? "rules.secret" : "rules.newSecret")}</span>
+        <input class="input" type="password" required=${isNew} autocomplete="new-password" value=${secret} onInput=${(event) => setSecret(event.currentTarget.value)} /></label>
+      <label class="field"><span>${t("rules.kinds")}</span>
+        <input class="input" required spellcheck=${false} value=${kinds} onInput=${(event) => setKinds(event.currentTarget.value)} />
+        <span class="hint">${t("rules.kindsHint")}</span></label>
     <//>`;
 }
 
@@ -154,41 +140,26 @@ function Replay({ rule, onClose, onDone }) {
   const [room, setRoom] = useState("");
   const [first, setFirst] = useState("1");
   const [last, setLast] = useState("");
-  const [error, setError] = useState(null);
-  const [busy, setBusy] = useState(false);
-  const send = async (event) => {
-    event.preventDefault();
-    setBusy(true);
-    setError(null);
+  const send = async () => {
     const body = by === "time"
       ? { from_ms: fromInput(from), to_ms: fromInput(to) }
       : { room: room.trim(), from: Number(first), ...(last && { to: Number(last) }) };
-    try {
-      const { data: { events } } = await call("POST", path`/callbacks/rules/${rule.id}/replay`, { body });
-      toast(t("rules.replayed", { n: events }));
-      onClose();
-      onDone();
-    } catch (refusal) {
-      setBusy(false);
-      setError(refusal);
-    }
+    const { data: { events } } = await call("POST", path`/callbacks/rules/${rule.id}/replay`, { body });
+    toast(t("rules.replayed", { n: events }));
+    onClose();
+    onDone();
   };
   const field = (label, value, set, more) => html`
     <label class="field"><span>${label}</span><input class="input" value=${value} onInput=${(event) => set(event.currentTarget.value)} ...${more} /></label>`;
   return html`
-    <${Dialog} title=${t("rules.replay")} onClose=${onClose}>
-      <form class="form" onSubmit=${send}>
-        <p class="hint">${t("rules.replayHint")}</p>
-        <${Choices} label=${t("rules.replayBy")} wide value=${by} onChange=${setBy} choices=${[["time", t("rules.byTime")], ["room", t("rules.byRoom")]]} />
-        ${by === "time"
-          ? html`${field(t("filter.from"), from, setFrom, { key: "from", type: "datetime-local", required: true })}
-              ${field(t("filter.to"), to, setTo, { key: "to", type: "datetime-local", required: true })}`
-          : html`${field(t("filter.room"), room, setRoom, { key: "room", required: true, spellcheck: false, autocapitalize: "none" })}
-              <div class="field-row">${field(t("rules.firstEvent"), first, setFirst, { type: "number", min: 1, required: true })}
-                ${field(t("rules.lastEvent"), last, setLast, { type: "number", min: 1 })}</div>`}
-        ${error && html`<p class="notice failed" role="alert"><${Icon} name="warning" />${explain(error)}</p>`}
-        <div class="form-foot"><button type="button" class="button" onClick=${onClose}>${t("cancel")}</button>
-          <button class="button primary" disabled=${busy}>${t("rules.send")}</button></div>
-      </form>
+    <${FormDialog} title=${t("rules.replay")} label=${t("rules.send")} send=${send} onClose=${onClose}>
+      <p class="hint">${t("rules.replayHint")}</p>
+      <${Choices} label=${t("rules.replayBy")} wide value=${by} onChange=${setBy} choices=${[["time", t("rules.byTime")], ["room", t("rules.byRoom")]]} />
+      ${by === "time"
+        ? html`${field(t("filter.from"), from, setFrom, { key: "from", type: "datetime-local", required: true })}
+            ${field(t("filter.to"), to, setTo, { key: "to", type: "datetime-local", required: true })}`
+        : html`${field(t("filter.room"), room, setRoom, { key: "room", required: true, spellcheck: false, autocapitalize: "none" })}
+            <div class="field-row">${field(t("rules.firstEvent"), first, setFirst, { type: "number", min: 1, required: true })}
+              ${field(t("rules.lastEvent"), last, setLast, { type: "number", min: 1 })}</div>`}
     <//>`;
 }

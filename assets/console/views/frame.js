@@ -94,7 +94,7 @@ function Viewer() {
     <footer class="viewer">
       <${LanguageAndTheme} />
       <div class="viewer-row">
-        <div class="viewer-name"><strong>${name || t("viewer.app")}</strong><span>${t(`viewer.${role}`)}</span></div>
+        <div class="viewer-name"><strong>${name || t("viewer.app")}</strong>${name && html`<span>${t(`viewer.${role}`)}</span>`}</div>
         <button type="button" class="button quiet square" aria-label=${t("signOut")} title=${t("signOut")} onClick=${signOut}><${Icon} name="signOut" /></button>
       </div>
     </footer>`;

@@ -7,7 +7,7 @@ import { t } from "../words.js";
 
 const KEYS = [
   ["Ctrl K", "/", "search"], ["1", "…", "6", "tabs"], ["F", "filter"], ["↑", "↓", "J", "K", "move"], ["Space", "X", "select"], ["Ctrl A", "all"],
-  ["↵", "card"], ["M", "mute"], ["U", "unmute"], ["B", "block"], ["R", "remove"], ["W", "whitelist"], ["A", "admin"], ["Esc", "escape"], ["?", "help"],
+  ["↵", "card"], ["M", "mute"], ["U", "unmute"], ["B", "block"], ["R", "remove"], ["W", "whitelist"], ["A", "admin"], ["Z", "undo"], ["Esc", "escape"], ["?", "help"],
 ];
 
 export function KeysHelp() {

@@ -71,7 +71,6 @@ export const en = {
   "rooms.emptyHint": "Rooms of the app are listed here.",
   "room.members": { one: "{n} member", other: "{n} members" },
   "tab.members": "Members",
-  "members.empty": "Nobody is here",
   "role.owner": "Owner",
   "role.admin": "Admin",
   "role.member": "Member",
@@ -241,6 +240,7 @@ export const en = {
   "keys.remove": "remove",
   "keys.whitelist": "on or off the whitelist",
   "keys.admin": "make an admin, or no longer one",
+  "keys.undo": "undo what has happened",
   "keys.escape": "clear the selection, close",
   "keys.help": "these keys",
 
@@ -249,7 +249,6 @@ export const en = {
   everywhere: "All rooms",
   undo: "Undo",
   undone: "Undone.",
-  "undo.done": "Undo",
   "undo.of": "This undid event {n}.",
   "until.forever": "for ever",
   "until.moment": "until {when}",

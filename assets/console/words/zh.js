@@ -71,7 +71,6 @@ export const zh = {
   "rooms.emptyHint": "应用的聊天室会列在这里。",
   "room.members": "{n} 名成员",
   "tab.members": "成员",
-  "members.empty": "没有成员",
   "role.owner": "所有者",
   "role.admin": "管理员",
   "role.member": "成员",
@@ -241,6 +240,7 @@ export const zh = {
   "keys.remove": "移除",
   "keys.whitelist": "加入或移出白名单",
   "keys.admin": "设为或取消管理员",
+  "keys.undo": "撤销已发生的操作",
   "keys.escape": "清除选择、关闭",
   "keys.help": "查看快捷键",
 
@@ -249,7 +249,6 @@ export const zh = {
   everywhere: "所有聊天室",
   undo: "撤销",
   undone: "已撤销。",
-  "undo.done": "撤销",
   "undo.of": "此操作撤销了事件 {n}。",
   "until.forever": "（永久）",
   "until.moment": "至 {when}",
