@@ -5,7 +5,6 @@ import os
 import resource
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -218,13 +217,3 @@ def description(postgres):
         "its settings": "as delivered, all durability on, but " + ", ".join(postgres.settings),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
-
-
-def end_in_order():
-    """SIGTERM, as Ctrl-C, leads through every `finally`, and a second one does not break in there."""
-    def leave(*_):
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
-        raise KeyboardInterrupt
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, leave)

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import report
+from ending import end_in_order
 from load import Draws, pgbench, wrk
-from machine import LOCAL, Postgres, ROOT, Service, description, end_in_order
+from machine import LOCAL, Postgres, ROOT, Service, description
 
 
 @dataclass

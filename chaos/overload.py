@@ -17,8 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ending import end_in_order
 from flood import Flood, Result
-from stage import APP, LOCAL, ROOT, Api, Disk, Instance, Postgres, end_in_order
+from stage import APP, LOCAL, ROOT, Api, Disk, Instance, Postgres
 
 ACKNOWLEDGED = LOCAL / "overload-acknowledged"
 

@@ -24,10 +24,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from checks import Checks
+from ending import end_in_order
 from faults import FAULTS
 from ledger import Reader
 from load import Plan
-from stage import APP, CALLERS, HASTE, LOCAL, ROOT, USERS, Stage, end_in_order
+from stage import APP, CALLERS, HASTE, LOCAL, ROOT, USERS, Stage
 
 LEDGER = LOCAL / "chaos-ledger"
 

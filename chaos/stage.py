@@ -7,7 +7,6 @@ import os
 import random
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -265,13 +264,3 @@ class Stage:
 
     def close(self):
         self.undo.close()
-
-
-def end_in_order():
-    """SIGTERM, as Ctrl-C, leads through every `finally`, and a second one does not break in there."""
-    def leave(*_):
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
-        raise KeyboardInterrupt
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, leave)
