@@ -3,6 +3,7 @@
 use roomward::accounts::apps::{self, App, Credentials};
 use roomward::db::Db;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -63,6 +64,23 @@ pub fn settings(url: &str) -> Settings {
     settings.console.enabled = true;
     settings.writes = writes();
     settings
+}
+
+/// The same where nothing is given up because the machine is slow.
+pub fn patient(url: &str) -> Settings {
+    let mut settings = settings(url);
+    settings.server.request_timeout_ms = 60_000;
+    settings.database.acquire_timeout_ms = 60_000;
+    settings.database.statement_timeout_ms = 60_000;
+    settings.database.lock_timeout_ms = 60_000;
+    settings
+}
+
+/// From the moment at which a call came in to that at which it was answered, in Unix milliseconds, by what its answer says.
+pub fn time_of(answer: &Value) -> RangeInclusive<i64> {
+    let number = |field: &str| answer[field].as_i64().expect("a number");
+    // All three are cut to whole milliseconds: both of these, and what is compared.
+    number("timestamp") - number("duration") - 2..=number("timestamp")
 }
 
 /// The way to the same database through the pooler before the test server, if the tests are to take that.
