@@ -288,6 +288,7 @@ impl TestApp {
         let (method, path) = (request.method().clone(), request.url().path().to_owned());
         let response = self.client.execute(request).await.expect("an answer");
         let status = response.status().as_u16();
+        assert_eq!(forms::unknown_header(method.as_str(), &path, status, response.headers()), None);
         let media = response.headers().get("content-type").map(|media| media.to_str().expect("a text").to_owned());
         let text = response.text().await.expect("a body");
         let complaint = forms::complaint(method.as_str(), &path, status, media.as_deref().unwrap_or_default(), &text);

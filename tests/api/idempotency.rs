@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::app::{Answer, Instance, TestApp, eventually, new_database, patient, settings, shared_database};
+use crate::openapi::forms;
 
 /// What a client sees of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +39,11 @@ impl Seen {
 }
 
 async fn see(request: reqwest::RequestBuilder) -> Seen {
-    let response = request.send().await.expect("an answer");
+    let (client, request) = request.build_split();
+    let request = request.expect("a request");
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.expect("an answer");
+    assert_eq!(forms::unknown_header(method.as_str(), &path, response.status().as_u16(), response.headers()), None);
     let header = |name: &str| response.headers().get(name).map(|value| value.to_str().expect("a text").to_owned());
     let replayed = header("idempotency-replayed");
     assert!(matches!(replayed.as_deref(), None | Some("true")), "{replayed:?}");

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::super::reply::example_of_failure;
-use super::operation::reference;
+use super::operation::{ALLOWANCES, REPLAYED, headers, reference};
 use crate::error::Error;
+use crate::idempotency::worth_keeping;
 
 /// A way to fail: what makes an error of its kind.
 #[derive(Clone, Copy)]
@@ -131,14 +132,14 @@ impl Responses {
             let examples: Map<String, Value> =
                 errors.iter().map(|(name, error)| (name.clone(), json!({"value": example_of_failure(error)}))).collect();
             let kinds: BTreeSet<&str> = errors.values().map(|error| error.row().error).filter(|kind| !kind.is_empty()).collect();
+            let mut names = ALLOWANCES.to_vec();
+            names.extend(worth_keeping(status).then_some(REPLAYED));
+            names.extend((status == 429).then_some("Retry-After"));
             let mut response = json!({
                 "description": format!("Refused: {}.", kinds.into_iter().collect::<Vec<_>>().join(", ")),
+                "headers": headers(&names),
                 "content": {"application/json": {"schema": forms, "examples": examples}},
             });
-            if status == 429 {
-                let schema = json!({"type": "integer", "description": "Seconds until another try has a chance."});
-                response["headers"] = json!({"Retry-After": {"schema": schema}});
-            }
             if status >= 500 {
                 response["description"] = json!("Failed; the log of the service says why.");
             }

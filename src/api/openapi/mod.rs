@@ -18,7 +18,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use self::failures::Responses;
-use self::form::{flag, integer, text};
+use self::form::{flag, integer, one_of, text};
 use self::operation::{Example, Operation, by};
 use super::reply::ErrorBody;
 use super::{
@@ -121,6 +121,7 @@ fn build() -> Value {
                 "description": "A token of the app, which may do all, or of one of its users, as far as the user's roles go.",
             }},
             "parameters": parameters(),
+            "headers": headers(),
             "schemas": definitions(schemas, &mut responses),
             "responses": responses.into_components(),
         },
@@ -211,5 +212,19 @@ fn parameters() -> Value {
             "Idempotency-Key",
             text("Up to 255 characters of the client's choice: a call with a key is made once, however often it is sent."),
         ),
+    })
+}
+
+/// What the headers of answers say.
+fn headers() -> Value {
+    let header = |form| json!({"schema": form});
+    json!({
+        "X-Request-Id": header(text("What the log of the service calls the request: the caller's own id, if it has sent one.")),
+        "RateLimit-Policy": header(text(
+            "Where calls are counted: how many may be made in a second, of the app and of the token: `\"app\";q=100;w=1`.",
+        )),
+        "RateLimit": header(text("How many of them are left: `\"app\";r=99;t=1`.")),
+        "Retry-After": header(integer("Seconds until another try has a chance.")),
+        "Idempotency-Replayed": header(one_of("A call with that `Idempotency-Key` was made before, and answered so.", &["true"])),
     })
 }

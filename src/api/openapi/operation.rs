@@ -350,13 +350,23 @@ impl Operation {
                 content["example"] = example.answer.clone();
             }
             let description = if answer.status == 200 { "Done." } else { "Not now." };
-            let response = described.entry(answer.status.to_string()).or_insert_with(|| json!({"description": description}));
+            let response = json!({"description": description, "headers": self.headers()});
+            let response = described.entry(answer.status.to_string()).or_insert(response);
             if !answer.media.is_empty() {
                 response["content"][answer.media] = content;
             }
         }
         described.extend(responses.of(&self.all_failures()));
         Value::Object(described)
+    }
+
+    fn headers(&self) -> Value {
+        let names: &[&str] = match self.kind {
+            Kind::Open => &[],
+            Kind::Unauthenticated | Kind::Read | Kind::Repeatable => &ALLOWANCES,
+            Kind::Change => &[ALLOWANCES[0], ALLOWANCES[1], REPLAYED],
+        };
+        headers(names)
     }
 
     fn all_failures(&self) -> Vec<Failure> {
@@ -387,6 +397,18 @@ impl Operation {
 /// What stands under that name in the components of the document.
 pub(super) fn reference(kind: &str, name: &str) -> Value {
     json!({"$ref": format!("#/components/{kind}/{name}")})
+}
+
+/// What is left of the calls that may be made.
+pub(super) const ALLOWANCES: [&str; 2] = ["RateLimit-Policy", "RateLimit"];
+
+/// That the answer is an earlier one.
+pub(super) const REPLAYED: &str = "Idempotency-Replayed";
+
+/// The headers of an answer: that of every one, and these.
+pub(super) fn headers(names: &[&str]) -> Value {
+    let names = ["X-Request-Id"].iter().chain(names);
+    names.map(|name| ((*name).to_owned(), reference("headers", name))).collect::<Map<_, _>>().into()
 }
 
 type AnyEnvelope = Envelope<'static, Vec<Value>, Value>;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use jsonschema::Validator;
+use reqwest::header::HeaderMap;
 use roomward::api::openapi;
 use serde_json::{Map, Value, json};
 
@@ -75,6 +76,16 @@ pub fn complaint(method: &str, path: &str, status: u16, media: &str, text: &str)
     let answer: Value = serde_json::from_str(text).expect("JSON");
     let errors: Vec<String> = validator(&call, &content["schema"]).iter_errors(&answer).map(|error| error.to_string()).collect();
     (!errors.is_empty()).then(|| format!("{call}: {}\n{text}", errors.join("\n")))
+}
+
+/// The first header of an answer that says something of the service's own, and that the document does not tell of.
+pub fn unknown_header(method: &str, path: &str, status: u16, headers: &HeaderMap) -> Option<String> {
+    const OWN: [&str; 5] = ["x-request-id", "ratelimit-policy", "ratelimit", "retry-after", "idempotency-replayed"];
+    let (_, methods) = find(path)?;
+    let response = methods.get(&method.to_ascii_lowercase())?["responses"].get(status.to_string())?;
+    let described = resolve(response)["headers"].as_object().expect("headers");
+    let is_described = |header: &str| described.keys().any(|name| name.eq_ignore_ascii_case(header));
+    OWN.into_iter().find(|header| headers.contains_key(*header) && !is_described(header)).map(str::to_owned)
 }
 
 fn validator(call: &str, schema: &Value) -> Arc<Validator> {

@@ -97,7 +97,7 @@ fn every_reference_leads_somewhere_and_every_component_is_used() {
     for pointer in &used {
         assert!(DOCUMENT.pointer(pointer).is_some(), "{pointer} is not there");
     }
-    for kind in ["parameters", "responses", "schemas"] {
+    for kind in ["parameters", "headers", "responses", "schemas"] {
         for name in DOCUMENT["components"][kind].as_object().expect("components").keys() {
             assert!(used.contains(&*format!("/components/{kind}/{name}")), "{kind} {name} is of no use");
         }
