@@ -1,6 +1,6 @@
 # What one does with this checkout. Nothing but a Rust toolchain is needed beforehand.
 
-.PHONY: help run test test-pgbouncer test-console console-pictures replay check fmt sqlx bench fuzz fuzz-targets chaos overload
+.PHONY: help run test test-pgbouncer test-citus test-console console-pictures replay check fmt sqlx bench fuzz fuzz-targets chaos overload
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ test: ## run all tests, on a PostgreSQL made for them
 
 test-pgbouncer: ## run all tests on a service that reaches its database through PgBouncer
 	@ROOMWARD_TEST_POOLER=1 scripts/test
+
+test-citus: ## run all tests on the Citus cluster whose coordinator ROOMWARD_TEST_DATABASE_URL names
+	@scripts/test-citus
 
 test-console: ## try the moderators' console in a real Chromium, which is installed if need be (npm registry)
 	@scripts/test-console

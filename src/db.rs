@@ -1,7 +1,9 @@
 //! The way to the database: connections, and transactions that are safe to drop.
 
 mod columns;
+mod horizon;
 mod lane;
+pub mod layout;
 mod session;
 pub mod standby;
 
@@ -10,10 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, PgPool, SqlStr};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
+use self::horizon::Horizon;
 pub use self::lane::{Lane, answers};
 use self::lane::{Lanes, Lease, in_time};
+pub use self::layout::Layout;
 pub use self::session::{Begin, Session};
 use self::standby::Standby;
 use crate::error::Error;
@@ -30,6 +34,8 @@ pub struct Db {
     lanes: Lanes,
     standby: Option<Arc<Standby>>,
     events: Arc<watch::Sender<()>>,
+    layout: Arc<OnceCell<Layout>>,
+    horizon: Arc<Horizon>,
 }
 
 impl Db {
@@ -40,7 +46,13 @@ impl Db {
 
     /// The database behind a lane.
     pub fn of(lane: Lane) -> Self {
-        Self { lanes: Lanes::new(lane), standby: None, events: Arc::new(watch::Sender::new(())) }
+        Self {
+            lanes: Lanes::new(lane),
+            standby: None,
+            events: Arc::new(watch::Sender::new(())),
+            layout: Arc::default(),
+            horizon: Arc::default(),
+        }
     }
 
     /// The same for one thread, whose single statements go through a lane of their own.
@@ -75,16 +87,31 @@ impl Db {
         self.events.send_replace(());
     }
 
-    /// Begins a transaction. A pooled connection may have died unnoticed with its server: that shows here, where nothing
-    /// has been done yet, and the next connection is tried. Nothing else is ever tried twice on another connection.
-    pub async fn begin(&self) -> Result<Transaction, Error> {
-        let mut tries_left = self.lanes.options().get_max_connections();
-        loop {
-            match Transaction::begin(self.lanes.acquire_common().await?).await {
-                Err(error) if tries_left > 0 && is_connection_lost(&error) => tries_left -= 1,
-                begun => return Ok(begun?),
-            }
+    /// How the tables lie: looked at once, and then known.
+    pub async fn layout(&self) -> Result<Layout, Error> {
+        let layout = *self.layout.get_or_try_init(|| Layout::of(&self.lanes)).await?;
+        if layout.is_distributed() && (self.standby.is_some() || self.lanes.is_pooled()) {
+            let reason = "the database is a cluster, for which database.read_url and transaction_pooling are not meant";
+            return Err(Error::Unavailable(reason.into()));
         }
+        Ok(layout)
+    }
+
+    /// On a cluster: the number of a transaction below which no event is written any more, and all can be seen.
+    pub async fn horizon(&self) -> Result<i64, Error> {
+        self.horizon.look(&self.lanes).await
+    }
+
+    /// On a cluster: waits until all transactions have ended that are under way by now, and write. Whether they have, in time.
+    pub async fn settle(&self, patience: Duration) -> Result<bool, Error> {
+        horizon::settle(&self.lanes, patience).await
+    }
+
+    /// Begins a transaction.
+    pub async fn begin(&self) -> Result<Transaction, Error> {
+        let layout = self.layout().await?;
+        let lease = self.lanes.acquire_common().await?;
+        Ok(self.lanes.begin(lease, layout, || self.lanes.acquire_common()).await?)
     }
 
     /// Waits for the statements of a transaction no longer than a database that is there could take. What goes on in the
@@ -105,14 +132,23 @@ impl Db {
 pub struct Transaction {
     connection: Option<Lease>,
     patience: Duration,
+    layout: Layout,
 }
 
 impl Transaction {
-    async fn begin(lease: Lease) -> Result<Self, sqlx::Error> {
+    async fn begin(lease: Lease, layout: Layout) -> Result<Self, sqlx::Error> {
         let (begin, patience) = (lease.begin().statement(), lease.patience());
-        let mut transaction = Self { connection: Some(lease), patience };
+        let mut transaction = Self { connection: Some(lease), patience, layout };
         transaction.say(begin, patience).await?;
+        if let Some(opening) = layout.opening() {
+            transaction.say(opening, patience).await?;
+        }
         Ok(transaction)
+    }
+
+    /// How the tables lie that it is about.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Keeps what was done if it has succeeded, and undoes it if not.
@@ -141,8 +177,10 @@ impl Transaction {
                 self.connection.take().into_iter().for_each(Lease::keep);
                 Ok(())
             }
-            // PostgreSQL itself has said no: nothing was kept.
-            Err(error @ sqlx::Error::Database(_)) if !is_gone_error(&error) => Err(CommitError::Refused(error.into())),
+            // PostgreSQL itself has said no: nothing was kept. Where rows are elsewhere, it may have lost the answer from there.
+            Err(error @ sqlx::Error::Database(_)) if !is_gone_error(&error) && self.layout == Layout::Single => {
+                Err(CommitError::Refused(error.into()))
+            }
             Err(error) => Err(CommitError::Lost(error.into())),
         }
     }

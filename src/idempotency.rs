@@ -6,11 +6,12 @@
 //! changes nothing afterwards. An instance that dies in between leaves a claim without an answer: the call was not made,
 //! and the key is free again after `claim_seconds`.
 
+mod nodes;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
@@ -117,6 +118,9 @@ async fn read(db: &Db, call: &KeyedCall, settings: &Idempotency) -> Result<Optio
 /// Takes a key that is free: unused, or too old to be kept, or claimed by an instance that has died. Of several requests
 /// that try, one succeeds: each looks again at the row that it has waited for.
 async fn try_claim(db: &Db, call: &KeyedCall, id: Uuid, settings: &Idempotency) -> Result<bool, Error> {
+    if db.layout().await?.is_distributed() {
+        return Ok(nodes::claim_unused(db, call, id).await? || nodes::claim_old(db, call, id, settings).await?);
+    }
     let claimed = sqlx::query!(
         "insert into idempotency_keys as kept (app, scope, key, print, claim) values ($1, $2, $3, $4, $5)
          on conflict (app, scope, key) do update
@@ -138,8 +142,11 @@ async fn try_claim(db: &Db, call: &KeyedCall, id: Uuid, settings: &Idempotency) 
 
 /// Locks the claims that still hold, and returns them: no other request can take those calls over until the transaction
 /// is over.
-pub async fn hold(connection: &mut PgConnection, claims: &[&Claim]) -> Result<HashSet<Uuid>, Error> {
+pub async fn hold(transaction: &mut Transaction, claims: &[&Claim]) -> Result<HashSet<Uuid>, Error> {
     let (apps, scopes, keys, ids) = columns(claims);
+    if let (true, Some(claim)) = (transaction.layout().is_distributed(), claims.first()) {
+        return nodes::hold(transaction, &claim.call.scope, &keys, &ids).await;
+    }
     let held = sqlx::query_scalar!(
         r#"select kept.claim from unnest($1::integer[], $2::text[], $3::text[], $4::uuid[]) given (app, scope, key, claim)
            join idempotency_keys kept using (app, scope, key, claim)
@@ -149,18 +156,21 @@ pub async fn hold(connection: &mut PgConnection, claims: &[&Claim]) -> Result<Ha
         &keys as &[&str],
         &ids,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut **transaction)
     .await?;
     Ok(held.into_iter().collect())
 }
 
 /// Keeps the answers of calls in the transaction that makes them, and returns how many claims still hold: all that are
 /// [held](hold).
-pub async fn keep(connection: &mut PgConnection, answers: &[(&Claim, &Answer)]) -> Result<usize, Error> {
+pub async fn keep(transaction: &mut Transaction, answers: &[(&Claim, &Answer)]) -> Result<usize, Error> {
     let claims: Vec<&Claim> = answers.iter().map(|(claim, _)| *claim).collect();
     let (apps, scopes, keys, ids) = columns(&claims);
     let statuses: Vec<i16> = answers.iter().map(|(_, answer)| answer.status.cast_signed()).collect();
     let bodies: Vec<&[u8]> = answers.iter().map(|(_, answer)| &*answer.body).collect();
+    if let (true, Some(claim)) = (transaction.layout().is_distributed(), claims.first()) {
+        return nodes::keep(transaction, &claim.call.scope, &keys, &ids, &statuses, &bodies).await;
+    }
     let kept = sqlx::query!(
         "update idempotency_keys kept set status = given.status, body = given.body
          from unnest($1::integer[], $2::text[], $3::text[], $4::uuid[], $5::smallint[], $6::bytea[])
@@ -173,7 +183,7 @@ pub async fn keep(connection: &mut PgConnection, answers: &[(&Claim, &Answer)]) 
         &statuses,
         &bodies as &[&[u8]],
     )
-    .execute(connection)
+    .execute(&mut **transaction)
     .await?;
     Ok(usize::try_from(kept.rows_affected()).unwrap_or(usize::MAX))
 }
@@ -276,6 +286,9 @@ impl Claim {
 
 /// Removes up to `batch` keys that are free by now, the oldest first. Returns the number removed.
 pub async fn forget(db: &Db, settings: &Idempotency, batch: i64) -> Result<u64, Error> {
+    if db.layout().await?.is_distributed() {
+        return nodes::forget(db, settings, batch).await;
+    }
     let forgotten = sqlx::query!(
         "delete from idempotency_keys where ctid = any(array(
              select ctid from idempotency_keys

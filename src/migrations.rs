@@ -13,6 +13,8 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub mod distribution;
+
 mod embedded {
     refinery::embed_migrations!("migrations");
 }
@@ -26,6 +28,9 @@ pub enum MigrationError {
     /// A migration failed, or what was applied before is not what we carry.
     #[error("cannot migrate: {0}")]
     Refinery(#[from] refinery::Error),
+    /// The database is none over which rooms can be distributed, or not now; says what helps.
+    #[error("cannot distribute: {0}")]
+    Undistributable(String),
 }
 
 /// A migration of this version, and when it was applied, if it was.
@@ -66,16 +71,22 @@ pub async fn run(url: &str) -> Result<Vec<String>, MigrationError> {
 /// Applies those of `migrations` that are missing.
 pub async fn apply(url: &str, migrations: &[Migration]) -> Result<Vec<String>, MigrationError> {
     let mut connection = PgConnection::connect(url).await?;
-    // Not by waiting in PostgreSQL: an index that is built concurrently waits for all statements that are under way.
-    while sqlx::query_scalar!("select pg_try_advisory_lock($1)", LOCK).fetch_one(&mut connection).await? != Some(true) {
-        tokio::time::sleep(TURN).await;
-    }
+    take_turns(&mut connection).await?;
     let mut history = History(connection);
     let report = Runner::new(migrations).run_async(&mut history).await?;
     go_on_counting(&mut history.0).await?;
     // Closing the session gives the lock back.
     history.0.close().await?;
     Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+}
+
+/// Waits until no other session migrates. Closing the session lets the next one go on.
+async fn take_turns(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // Not by waiting in PostgreSQL: an index that is built concurrently waits for all statements that are under way.
+    while sqlx::query_scalar!("select pg_try_advisory_lock($1)", LOCK).fetch_one(&mut *connection).await? != Some(true) {
+        tokio::time::sleep(TURN).await;
+    }
+    Ok(())
 }
 
 /// Makes new events come behind those that are there. A database that was restored into another cluster has events with

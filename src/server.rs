@@ -19,7 +19,7 @@ use crate::callbacks::dispatcher;
 use crate::callbacks::sender::Sender;
 use crate::config::{self, Settings};
 use crate::db::standby::Standby;
-use crate::db::{Db, Lane, Session, answers};
+use crate::db::{Db, Lane, Session, answers, layout};
 use crate::events::subscriptions::Following;
 use crate::rooms::writer::Writer;
 use crate::tasks::{backlog, expiry, purge, retention};
@@ -265,9 +265,17 @@ pub fn session(database: &config::Database, url: &str) -> Result<Session, Failur
     Ok(open(options.application_name("roomward"), settings, patience))
 }
 
+/// What all pools of connections have that the service and its commands make.
+pub fn pool_options(session: &Session) -> PgPoolOptions {
+    if session.begin.is_pooled() {
+        return PgPoolOptions::new();
+    }
+    PgPoolOptions::new().after_connect(|connection, _| Box::pin(layout::set_by_layout(connection)))
+}
+
 /// Connections are made when they are needed: the service starts without a database, and outlives one.
 fn lane(settings: &config::Database, session: &Session, max_connections: u32) -> Lane {
-    let pool = PgPoolOptions::new()
+    let pool = pool_options(session)
         .max_connections(max_connections)
         .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
         // A round trip for each use would cost some 6 %; a connection that was just used is trusted.

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::accounts::{super_admins, users};
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::events::log::{Actor, Kind, Last, NewEvent};
 use crate::idempotency::Uncommitted;
@@ -293,24 +293,27 @@ async fn save(connection: &mut PgConnection, app: i32, user: &str, mute: &Kept) 
 /// Lifts the mutes of those of `users` who have one: they leave the app. The row of the app is locked. Returns its last
 /// event.
 pub(crate) async fn delete(
-    connection: &mut PgConnection,
+    transaction: &mut Transaction,
     app: i32,
     last: Last,
     actor: &Actor,
     users: &[String],
 ) -> Result<Last, Error> {
     let gone = sqlx::query!(
-        r#"delete from global_mutes where app = $1 and username = any($2::text[])
-           returning username, chatroom_ends_at, chatroom_ends_at <= statement_timestamp() as "is_over?""#,
+        r#"select username, chatroom_ends_at, chatroom_ends_at <= statement_timestamp() as "is_over?"
+           from global_mutes where app = $1 and username = any($2::text[])"#,
         app,
         users,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut **transaction)
     .await?;
     if gone.is_empty() {
         return Ok(last);
     }
-    note_next_end(connection, app).await?;
+    sqlx::query!("delete from global_mutes where app = $1 and username = any($2::text[])", app, users)
+        .execute(&mut **transaction)
+        .await?;
+    note_next_end(transaction, app).await?;
     let (mut over, mut lifted) = (Vec::new(), Vec::new());
     for name in users {
         let row = gone.iter().find(|row| row.username == *name);
@@ -321,7 +324,7 @@ pub(crate) async fn delete(
     }
     let mut events = Vec::from_iter(about(Kind::GlobalMuteExpire, &Actor::system(), &over));
     events.extend(about(Kind::GlobalMuteRemove, actor, &lifted));
-    record(connection, app, last, events).await
+    record(transaction, app, last, events).await
 }
 
 /// Says in the row of the app, which is locked, when the next global mute ends.
@@ -348,9 +351,9 @@ fn about(kind: Kind, actor: &Actor, mutes: &[(String, OffsetDateTime)]) -> Optio
     (!mutes.is_empty()).then_some(event)
 }
 
-async fn record(connection: &mut PgConnection, app: i32, mut last: Last, events: Vec<NewEvent>) -> Result<Last, Error> {
+async fn record(transaction: &mut Transaction, app: i32, mut last: Last, events: Vec<NewEvent>) -> Result<Last, Error> {
     for event in events {
-        last = super_admins::record(connection, app, last, event).await?;
+        last = super_admins::record(transaction, app, last, event).await?;
     }
     Ok(last)
 }

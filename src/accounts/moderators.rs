@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::super_admins;
 use crate::accounts::users;
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::events::log::{Actor, Kind, Last, NewEvent};
 use crate::idempotency::Uncommitted;
@@ -137,7 +137,7 @@ pub async fn remove(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<Un
 
 /// Ends the standing of those of `users` who are moderators. The row of the app is locked. Returns its last event.
 pub(crate) async fn delete(
-    connection: &mut PgConnection,
+    transaction: &mut Transaction,
     app: i32,
     mut last: Last,
     actor: &Actor,
@@ -148,14 +148,14 @@ pub(crate) async fn delete(
         app,
         users,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut **transaction)
     .await?;
     for row in gone {
         let mut event = NewEvent::new(Kind::ModeratorRemove, actor).users([&row.username]);
         if let Some(role) = ModeratorRole::parse(&row.role) {
             event = event.before(fields(role, row.rooms.as_deref()));
         }
-        last = super_admins::record(connection, app, last, event).await?;
+        last = super_admins::record(transaction, app, last, event).await?;
     }
     Ok(last)
 }

@@ -3,10 +3,8 @@
 //! What happens to them is told as the events of a room without a name. Their number is on the row of the app, whose lock
 //! comes first.
 
-use sqlx::PgConnection;
-
 use crate::accounts::users;
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::events::log::{self, Actor, Kind, Last, NewEvent};
 use crate::idempotency::Uncommitted;
@@ -62,22 +60,26 @@ pub async fn demote(db: &Db, app: i32, actor: &Actor, name: &Names) -> Result<Un
 }
 
 /// Locks the row of the app, and returns the last event of the app as a whole.
-pub(crate) async fn lock(connection: &mut PgConnection, app: i32) -> Result<Last, Error> {
+pub(crate) async fn lock(transaction: &mut Transaction, app: i32) -> Result<Last, Error> {
+    transaction.hold_app(app).await?;
     let app = sqlx::query!("select last_event, last_xact from apps where id = $1 for no key update", app);
-    let row = app.fetch_one(connection).await?;
+    let row = app.fetch_one(&mut **transaction).await?;
     Ok(Last { n: row.last_event, xact: row.last_xact })
 }
 
 /// The same without waiting; `None`: another transaction holds the row.
-pub(crate) async fn try_lock(connection: &mut PgConnection, app: i32) -> Result<Option<Last>, Error> {
+pub(crate) async fn try_lock(transaction: &mut Transaction, app: i32) -> Result<Option<Last>, Error> {
+    if !transaction.try_hold_app(app).await? {
+        return Ok(None);
+    }
     let app = sqlx::query!("select last_event, last_xact from apps where id = $1 for no key update skip locked", app);
-    let row = app.fetch_optional(connection).await?;
+    let row = app.fetch_optional(&mut **transaction).await?;
     Ok(row.map(|row| Last { n: row.last_event, xact: row.last_xact }))
 }
 
 /// Ends the standing of those of `users` who are super admins. The row of the app is locked. Returns its last event.
 pub(crate) async fn delete(
-    connection: &mut PgConnection,
+    transaction: &mut Transaction,
     app: i32,
     last: Last,
     actor: &Actor,
@@ -88,20 +90,20 @@ pub(crate) async fn delete(
         app,
         users,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut **transaction)
     .await?;
     if gone.is_empty() {
         return Ok(last);
     }
     let gone = users.iter().filter(|name| gone.contains(name));
-    record(connection, app, last, NewEvent::new(Kind::SuperAdminRemove, actor).users(gone)).await
+    record(transaction, app, last, NewEvent::new(Kind::SuperAdminRemove, actor).users(gone)).await
 }
 
 /// Writes an event of the app as a whole, whose row is locked. Returns its last event.
-pub(crate) async fn record(connection: &mut PgConnection, app: i32, last: Last, event: NewEvent) -> Result<Last, Error> {
-    let last = log::append(&mut *connection, &Scope::App(app), last, vec![event]).await?;
+pub(crate) async fn record(transaction: &mut Transaction, app: i32, last: Last, event: NewEvent) -> Result<Last, Error> {
+    let last = log::append(transaction, &Scope::App(app), last, vec![event]).await?;
     sqlx::query!("update apps set last_event = $2, last_xact = $3 where id = $1", app, last.n, last.xact)
-        .execute(connection)
+        .execute(&mut **transaction)
         .await?;
     Ok(last)
 }

@@ -6,11 +6,11 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::idempotency::Uncommitted;
 use crate::names::{Names, Seen, WindowPage};
-use crate::search::{Prefix, SearchCursor, WINDOW};
+use crate::search::{Prefix, SearchCursor, SearchStart, WINDOW};
 
 /// A registered user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,16 @@ pub async fn find(db: &Db, app: i32, name: &Names) -> Result<Option<User>, Error
     .await?)
 }
 
+/// Those of `names` who are deleted, but whom some rooms may know still.
+pub(crate) async fn deleted(db: &Db, app: i32, names: &[String]) -> Result<Vec<String>, Error> {
+    let deleted = sqlx::query_scalar!(
+        "select username from users where app = $1 and username = any($2::text[]) and deleted_at is not null",
+        app,
+        names,
+    );
+    Ok(deleted.fetch_all(db.pool()).await?)
+}
+
 /// What a user's tokens and password are checked against.
 pub struct Account {
     /// The user.
@@ -131,7 +141,43 @@ pub async fn search(
     limit: i64,
 ) -> Result<WindowPage<User, SearchCursor>, Error> {
     let start = SearchCursor::start(after, prefix);
-    let rows = sqlx::query!(
+    let rows = if db.layout().await?.is_distributed() {
+        search_nodes(db, app, prefix, &start, limit).await?
+    } else {
+        search_one(db, app, prefix, &start, limit).await?
+    };
+    let seen = rows.into_iter().map(|row| Seen {
+        cursor: SearchCursor { name: row.folded, id: row.username.clone() },
+        entry: row.is_meant.then_some(User {
+            uuid: row.uuid,
+            username: row.username,
+            nickname: row.nickname,
+            activated: row.activated,
+            created_at: row.created_at,
+            modified_at: row.modified_at,
+        }),
+        ends_window: row.ends_window,
+    });
+    Ok(WindowPage::new(seen.collect(), limit))
+}
+
+/// A user who was looked at.
+struct Found {
+    folded: Option<String>,
+    username: String,
+    is_meant: bool,
+    ends_window: bool,
+    uuid: Uuid,
+    nickname: Option<String>,
+    activated: bool,
+    created_at: OffsetDateTime,
+    modified_at: OffsetDateTime,
+}
+
+/// Looks at entries of the indexes, and at the rows of those that are asked for.
+async fn search_one(db: &Db, app: i32, prefix: &Prefix, start: &SearchStart, limit: i64) -> Result<Vec<Found>, Error> {
+    Ok(sqlx::query_as!(
+        Found,
         r#"
         select found.folded, found.username as "username!", is_meant as "is_meant!", ends_window as "ends_window!",
                account.uuid, account.nickname, account.activated, account.created_at, account.modified_at
@@ -172,20 +218,56 @@ pub async fn search(
         limit + 1,
     )
     .fetch_all(db.pool())
-    .await?;
-    let seen = rows.into_iter().map(|row| Seen {
-        cursor: SearchCursor { name: row.folded, id: row.username.clone() },
-        entry: row.is_meant.then_some(User {
-            uuid: row.uuid,
-            username: row.username,
-            nickname: row.nickname,
-            activated: row.activated,
-            created_at: row.created_at,
-            modified_at: row.modified_at,
-        }),
-        ends_window: row.ends_window,
-    });
-    Ok(WindowPage::new(seen.collect(), limit))
+    .await?)
+}
+
+/// The same on a cluster: each node gives its windows of rows.
+async fn search_nodes(db: &Db, app: i32, prefix: &Prefix, start: &SearchStart, limit: i64) -> Result<Vec<Found>, Error> {
+    Ok(sqlx::query_as!(
+        Found,
+        r#"
+        select folded, username as "username!", is_meant as "is_meant!", ends_window as "ends_window!", uuid as "uuid!", nickname,
+               activated as "activated!", created_at as "created_at!", modified_at as "modified_at!"
+        from (
+            (select null as folded, username, is_meant, nth = $7::bigint as ends_window, uuid, nickname, activated, created_at,
+                    modified_at
+             from (
+                 select *, row_number() over (order by username) as nth
+                 from (
+                     select username, deleted_at is null as is_meant, uuid, nickname, activated, created_at, modified_at
+                     from users where app = $1 and username >= $2 and username < $3 and username > $4
+                     order by username limit $7::bigint
+                 ) entry
+             ) numbered
+             where is_meant or nth = $7::bigint order by username limit $8)
+            union all
+            (select folded, username, is_meant, nth = $7::bigint as ends_window, uuid, nickname, activated, created_at, modified_at
+             from (
+                 select *, row_number() over (order by folded, username) as nth
+                 from (
+                     select lower(nickname collate "C") as folded, username, not (username >= $2 and username < $3) as is_meant,
+                            uuid, nickname, activated, created_at, modified_at
+                     from users
+                     where app = $1 and nickname is not null and deleted_at is null and lower(nickname collate "C") < $3
+                       and (lower(nickname collate "C"), username) > ($5, $6)
+                     order by lower(nickname collate "C"), username limit $7::bigint
+                 ) entry
+             ) numbered
+             where is_meant or nth = $7::bigint order by folded, username limit $8)
+        ) found
+        order by folded nulls first, username limit $8
+        "#,
+        app,
+        prefix.from,
+        prefix.to,
+        start.id,
+        start.name.0,
+        start.name.1,
+        WINDOW,
+        limit + 1,
+    )
+    .fetch_all(db.pool())
+    .await?)
 }
 
 /// Replaces a user's password, and revokes the user's tokens. `false` if there is no such user.
@@ -252,19 +334,28 @@ pub async fn revoke_tokens(db: &Db, app: i32, name: &Names) -> Result<bool, Erro
 ///
 /// `alone`: no other can hold them either. That is needed, and paid for, only where something about them is counted.
 pub(crate) async fn hold(
-    connection: &mut PgConnection,
+    transaction: &mut Transaction,
     app: i32,
     names: &[String],
     alone: bool,
 ) -> Result<HashSet<String>, Error> {
-    let held = if alone {
+    transaction.hold_users(app, names, alone).await?;
+    let held = if transaction.layout().is_distributed() {
+        sqlx::query_scalar!(
+            "select username from users where app = $1 and username = any($2::text[]) and deleted_at is null",
+            app,
+            names,
+        )
+        .fetch_all(&mut **transaction)
+        .await?
+    } else if alone {
         sqlx::query_scalar!(
             "select username from users where app = $1 and username = any($2::text[]) and deleted_at is null
              order by username for no key update",
             app,
             names,
         )
-        .fetch_all(connection)
+        .fetch_all(&mut **transaction)
         .await?
     } else {
         sqlx::query_scalar!(
@@ -273,7 +364,7 @@ pub(crate) async fn hold(
             app,
             names,
         )
-        .fetch_all(connection)
+        .fetch_all(&mut **transaction)
         .await?
     };
     Ok(held.into_iter().collect())
@@ -281,13 +372,16 @@ pub(crate) async fn hold(
 
 /// Those of `names` who are in `limit` rooms or more; 0 = no limit. Call it with the users held alone.
 pub(crate) async fn in_too_many_rooms(
-    connection: &mut PgConnection,
+    transaction: &mut Transaction,
     app: i32,
     names: &[String],
     limit: u32,
 ) -> Result<HashSet<String>, Error> {
     if limit == 0 {
         return Ok(HashSet::new());
+    }
+    if transaction.layout().is_distributed() {
+        return in_too_many_rooms_on_nodes(transaction, app, names, limit).await;
     }
     let rows = sqlx::query_scalar!(
         r#"
@@ -307,7 +401,28 @@ pub(crate) async fn in_too_many_rooms(
         names,
         i64::from(limit),
     )
-    .fetch_all(connection)
+    .fetch_all(&mut **transaction)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
+/// The same on a cluster: each node counts the rooms that it has.
+async fn in_too_many_rooms_on_nodes(
+    transaction: &mut Transaction,
+    app: i32,
+    names: &[String],
+    limit: u32,
+) -> Result<HashSet<String>, Error> {
+    let rows = sqlx::query_scalar!(
+        "select username from members
+         join chatrooms on chatrooms.app = members.app and chatrooms.id = members.chatroom
+         where members.app = $1 and username = any($2::text[]) and chatrooms.deleted_at is null
+         group by username having count(*) >= $3",
+        app,
+        names,
+        i64::from(limit),
+    )
+    .fetch_all(&mut **transaction)
     .await?;
     Ok(rows.into_iter().collect())
 }

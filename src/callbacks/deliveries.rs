@@ -6,6 +6,8 @@
 //!
 //! The table of the queues is called `callback_lines`, after the word that they had when it was made.
 
+mod nodes;
+
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -129,6 +131,9 @@ pub enum Settled {
 
 /// The rules that have queues that are due.
 pub async fn due(db: &Db) -> Result<Vec<DueRule>, Error> {
+    if db.layout().await?.is_distributed() {
+        return nodes::due(db).await;
+    }
     let rows = sqlx::query!(
         r#"
         select rule.id, extract(epoch from now() - queue.next_at)::float8 as "lag!"
@@ -146,6 +151,9 @@ pub async fn due(db: &Db) -> Result<Vec<DueRule>, Error> {
 
 /// Claims up to `count` due queues of a rule, the longest waiting first. Leaves out those that another instance is claiming.
 pub async fn claim(db: &Db, rule: Uuid, count: usize, lease: Duration) -> Result<Vec<Queue>, Error> {
+    if db.layout().await?.is_distributed() {
+        return nodes::claim(db, rule, count, lease).await;
+    }
     let rows = sqlx::query!(
         r#"
         with due as (
@@ -213,6 +221,9 @@ pub async fn next(db: &Db, queue: &Queue, request: Duration) -> Result<Next, Err
 /// After a success the claim holds for another `lease`. After a failure the queue waits for 1 s, 2 s, 4 s and so on up to
 /// an hour, each some 20 % more or less, so that a target that comes back is not run over.
 pub async fn settle(db: &Db, queue: &Queue, id: i64, attempt: &Attempt, timeouts: &Timeouts) -> Result<Settled, Error> {
+    if db.layout().await?.is_distributed() {
+        return nodes::settle(db, queue, id, attempt, timeouts).await;
+    }
     let state = sqlx::query_scalar!(
         r#"
         with delivery as (
@@ -258,12 +269,18 @@ pub async fn settle(db: &Db, queue: &Queue, id: i64, attempt: &Attempt, timeouts
     )
     .fetch_optional(db.pool())
     .await?;
-    Ok(match state.as_deref() {
-        Some("done") => Settled::Done,
-        Some("pending") => Settled::Waits,
-        Some(_) => Settled::Dead,
-        None => Settled::Lost,
-    })
+    Ok(Settled::of(state.as_deref()))
+}
+
+impl Settled {
+    fn of(state: Option<&str>) -> Self {
+        match state {
+            Some("done") => Self::Done,
+            Some("pending") => Self::Waits,
+            Some(_) => Self::Dead,
+            None => Self::Lost,
+        }
+    }
 }
 
 /// Gives up a delivery that can never be made. Returns whether the claim still holds.
@@ -274,7 +291,7 @@ pub async fn mark_dead(db: &Db, queue: &Queue, id: i64, lease: Duration) -> Resu
              where rule = $1 and chatroom = $2 and claim = $3 returning claim
          )
          update deliveries set state = 'dead', ended_at = now()
-         where id = $4 and state = 'pending' and exists (select from held)",
+         where id = $4 and chatroom = $2 and state = 'pending' and exists (select from held)",
         queue.rule,
         queue.chatroom,
         queue.claim,
@@ -355,6 +372,9 @@ pub struct Entry {
 
 /// How many deliveries are pending, and how many dead; up to 100,000 for each rule.
 pub async fn count(db: &Db) -> Result<(i64, i64), Error> {
+    if db.layout().await?.is_distributed() {
+        return nodes::count(db).await;
+    }
     let row = sqlx::query!(
         r#"
         select coalesce(sum(counted.count) filter (where state = 'pending'), 0)::bigint as "pending!",
@@ -398,7 +418,49 @@ const WINDOW: i64 = 10_000;
 pub async fn list(db: &Db, request: &ListRequest<'_>) -> Result<(Vec<Entry>, Option<i64>), Error> {
     let walk = if request.room.is_some() { WINDOW.max(request.size + 1) } else { request.size + 1 };
     let wanted: Vec<String> = request.states.iter().map(ToString::to_string).collect();
-    let rows = sqlx::query!(
+    let rows = if db.layout().await?.is_distributed() {
+        nodes::list(db, request, &wanted, walk).await?
+    } else {
+        walk_newest(db, request, &wanted, walk).await?
+    };
+    let (last, count) = rows.first().map_or((None, 0), |row| (row.last, row.count));
+    let mut entries: Vec<Entry> = rows
+        .into_iter()
+        .filter_map(|row| {
+            let (status, error, latency_ms, next_at) = (row.status, row.error, row.latency_ms, row.next_at);
+            let (id, call_id, chatroom) = (row.id?, row.call_id?, row.chatroom?);
+            let (n, state, attempts) = (row.n?, row.state?, row.attempts?);
+            Some(Entry { id, call_id, chatroom, n, state, status, error, attempts, latency_ms, next_at })
+        })
+        .collect();
+    let size = usize::try_from(request.size).unwrap_or(usize::MAX);
+    if entries.len() > size {
+        entries.truncate(size);
+        let next = entries.last().map(|entry| entry.id);
+        return Ok((entries, next));
+    }
+    Ok((entries, last.filter(|_| count >= walk)))
+}
+
+/// A delivery on the walk, if it is one that is asked for, and how far the walk has come.
+struct Listed {
+    last: Option<i64>,
+    count: i64,
+    id: Option<i64>,
+    call_id: Option<Uuid>,
+    chatroom: Option<String>,
+    n: Option<i64>,
+    state: Option<String>,
+    status: Option<i32>,
+    attempts: Option<i32>,
+    latency_ms: Option<i32>,
+    error: Option<String>,
+    next_at: Option<OffsetDateTime>,
+}
+
+async fn walk_newest(db: &Db, request: &ListRequest<'_>, wanted: &[String], walk: i64) -> Result<Vec<Listed>, Error> {
+    Ok(sqlx::query_as!(
+        Listed,
         r#"
         with walked as (
             select delivery.* from unnest($2::text[]) wanted (state)
@@ -419,29 +481,12 @@ pub async fn list(db: &Db, request: &ListRequest<'_>) -> Result<(Vec<Entry>, Opt
         order by delivery.id desc
         "#,
         request.rule,
-        &wanted,
+        wanted,
         request.before,
         walk,
         request.room,
         request.size + 1,
     )
     .fetch_all(db.pool())
-    .await?;
-    let (last, count) = rows.first().map_or((None, 0), |row| (row.last, row.count));
-    let mut entries: Vec<Entry> = rows
-        .into_iter()
-        .filter_map(|row| {
-            let (status, error, latency_ms, next_at) = (row.status, row.error, row.latency_ms, row.next_at);
-            let (id, call_id, chatroom) = (row.id?, row.call_id?, row.chatroom?);
-            let (n, state, attempts) = (row.n?, row.state?, row.attempts?);
-            Some(Entry { id, call_id, chatroom, n, state, status, error, attempts, latency_ms, next_at })
-        })
-        .collect();
-    let size = usize::try_from(request.size).unwrap_or(usize::MAX);
-    if entries.len() > size {
-        entries.truncate(size);
-        let next = entries.last().map(|entry| entry.id);
-        return Ok((entries, next));
-    }
-    Ok((entries, last.filter(|_| count >= walk)))
+    .await?)
 }

@@ -90,11 +90,19 @@ pub fn is_secret(text: &str) -> bool {
 pub async fn create(db: &Db, app: i32, rule: &NewRule<'_>) -> Result<OffsetDateTime, Error> {
     let mut transaction = db.begin().await?;
     let done = async {
+        transaction.hold_app(app).await?;
         sqlx::query!("select from apps where id = $1 for no key update", app).fetch_one(&mut *transaction).await?;
-        let made = sqlx::query_scalar!(
-            "insert into callback_rules (id, app, url, secret, kinds, paused)
-             select $2, $1, $3, $4, $5, $6
-             where (select count(*) from callback_rules where app = $1 and deleted_at is null) < $7
+        let others = sqlx::query_scalar!(
+            r#"select count(*) as "number!" from callback_rules where app = $1 and deleted_at is null"#,
+            app,
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        if others >= MAX_RULES {
+            return Err(Error::ExceedLimit(format!("callback rules exceed the limit {MAX_RULES}!")));
+        }
+        Ok(sqlx::query_scalar!(
+            "insert into callback_rules (id, app, url, secret, kinds, paused) values ($2, $1, $3, $4, $5, $6)
              returning created_at",
             app,
             rule.id,
@@ -102,11 +110,9 @@ pub async fn create(db: &Db, app: i32, rule: &NewRule<'_>) -> Result<OffsetDateT
             rule.sealed,
             rule.kinds,
             rule.paused,
-            MAX_RULES,
         )
-        .fetch_optional(&mut *transaction)
-        .await?;
-        made.ok_or_else(|| Error::ExceedLimit(format!("callback rules exceed the limit {MAX_RULES}!")))
+        .fetch_one(&mut *transaction)
+        .await?)
     }
     .await;
     transaction.end(done).await
@@ -124,6 +130,9 @@ pub async fn get(db: &Db, app: i32, id: Uuid) -> Result<Rule, Error> {
 
 /// The first pending delivery by id is the oldest, but for replays.
 async fn read(db: &Db, app: i32, only: Option<Uuid>) -> Result<Vec<Rule>, Error> {
+    if db.layout().await?.is_distributed() {
+        return read_on_nodes(db, app, only).await;
+    }
     Ok(sqlx::query_as!(
         Rule,
         r#"
@@ -143,6 +152,31 @@ async fn read(db: &Db, app: i32, only: Option<Uuid>) -> Result<Vec<Rule>, Error>
     )
     .fetch_all(db.pool())
     .await?)
+}
+
+/// The same on a cluster, where what waits is elsewhere than the rules.
+async fn read_on_nodes(db: &Db, app: i32, only: Option<Uuid>) -> Result<Vec<Rule>, Error> {
+    let mut rules = sqlx::query_as!(
+        Rule,
+        r#"
+        select id, url, kinds, paused, failing_since, created_at, 0::bigint as "lag_ms!"
+        from callback_rules where app = $1 and deleted_at is null and ($2::uuid is null or id = $2) order by created_at, id
+        "#,
+        app,
+        only,
+    )
+    .fetch_all(db.pool())
+    .await?;
+    for rule in &mut rules {
+        let lag_ms = sqlx::query_scalar!(
+            r#"select (extract(epoch from now() - happened_at) * 1000)::bigint as "lag_ms!"
+               from deliveries join events using (app, chatroom, n)
+               where rule = $1 and state = 'pending' order by deliveries.id limit 1"#,
+            rule.id,
+        );
+        rule.lag_ms = lag_ms.fetch_optional(db.pool()).await?.unwrap_or_default();
+    }
+    Ok(rules)
 }
 
 /// Where a rule sends.
@@ -178,6 +212,18 @@ pub async fn update(db: &Db, app: i32, id: Uuid, wanted: &Changes<'_>) -> Result
     }
     // An attempt under way to the former target loses its claim: it says nothing about the rule any more.
     let is_elsewhere = wanted.url.is_some() || wanted.sealed.is_some();
+    if db.layout().await?.is_distributed() {
+        sqlx::query!(
+            "update callback_lines set next_at = now(), claim = null
+             where rule = $1 and next_at > now() and (claim is null or $2)",
+            id,
+            is_elsewhere,
+        )
+        .execute(db.pool())
+        .await?;
+        db.events_committed();
+        return Ok(());
+    }
     sqlx::query!(
         "with waiting as (
              select chatroom from callback_lines where rule = $1 and next_at > now() and (claim is null or $3)

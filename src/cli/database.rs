@@ -5,7 +5,7 @@ use std::time::Duration;
 use roomward::config::{self, Settings};
 use roomward::db::{Db, Lane, Session};
 use roomward::migrations;
-use roomward::server::session;
+use roomward::server::{pool_options, session};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgConnection};
 
@@ -19,7 +19,7 @@ pub async fn connect(settings: &Settings) -> Result<Db, Failure> {
     let mut connection = connect_unmigrated(settings).await?;
     require_migrations(&mut connection).await?;
     let session = session(&settings.database, settings.database_url()?)?;
-    Ok(db(PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE), session))
+    Ok(db(pool_options(&session).max_connections(1).acquire_timeout(PATIENCE), session))
 }
 
 /// The same with several connections, for what takes its time: statements that read or write a whole app, and that wait for
@@ -29,7 +29,7 @@ pub async fn connect_patiently(settings: &Settings, connections: u32) -> Result<
     require_migrations(&mut connection).await?;
     let without_limits = config::Database { statement_timeout_ms: 0, lock_timeout_ms: 0, ..settings.database.clone() };
     let session = Session { patience: Duration::MAX, ..session(&without_limits, settings.database_url()?)? };
-    Ok(db(PgPoolOptions::new().max_connections(connections), session))
+    Ok(db(pool_options(&session).max_connections(connections), session))
 }
 
 fn db(pool: PgPoolOptions, Session { options, begin, patience }: Session) -> Db {

@@ -3,17 +3,26 @@
 use std::process::ExitCode;
 
 use roomward::config::Settings;
-use roomward::migrations;
+use roomward::db::Layout;
+use roomward::migrations::{self, distribution};
 
 use super::Failure;
 use super::database::connect_unmigrated;
 
-pub async fn run(settings: &Settings) -> Result<ExitCode, Failure> {
-    let applied = migrations::run(direct_url(settings).await?).await?;
+pub async fn run(settings: &Settings, distribute: bool) -> Result<ExitCode, Failure> {
+    let url = direct_url(settings).await?;
+    let is_distributed = Layout::of(&mut connect_unmigrated(settings).await?).await?.is_distributed();
+    let applied = migrations::run(url).await?;
     for name in &applied {
         println!("applied {name}");
     }
-    if applied.is_empty() {
+    // A table that a migration has made comes after the others.
+    let wanted = distribute || is_distributed;
+    let distributed = if wanted { distribution::run(url).await? } else { Vec::new() };
+    for name in &distributed {
+        println!("distributed {name}");
+    }
+    if applied.is_empty() && distributed.is_empty() {
         println!("the schema is up to date");
     }
     Ok(ExitCode::SUCCESS)

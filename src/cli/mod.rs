@@ -60,6 +60,9 @@ enum Command {
         /// Say it as JSON.
         #[arg(long, requires = "status")]
         json: bool,
+        /// Lay it out over a cluster of PostgreSQL servers, by room; the database must have Citus.
+        #[arg(long, conflicts_with = "status")]
+        distribute: bool,
     },
     /// Apps, the tenants of this service.
     #[command(subcommand)]
@@ -140,8 +143,8 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
     telemetry::log(&settings.log)?;
     match command {
         Command::Serve => serve::serve(settings).await,
-        Command::Migrate { status: false, .. } => migrations::run(&settings).await,
-        Command::Migrate { status: true, json } => migrations::status(&settings, json).await,
+        Command::Migrate { status: false, distribute, .. } => migrations::run(&settings, distribute).await,
+        Command::Migrate { status: true, json, .. } => migrations::status(&settings, json).await,
         Command::App(command) => apps::run(&settings, command).await,
         Command::Callback(command) => callbacks::run(&settings, command).await,
         Command::Moderator(command) => moderators::run(&settings, command).await,

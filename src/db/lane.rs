@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::standby::{self, Standby};
-use super::{Begin, Transaction, is_connection_lost};
+use super::{Begin, Layout, Transaction, is_connection_lost};
 use crate::figures::Raised;
 
 /// A connection that was not used for so long is tried before it is used.
@@ -309,6 +309,11 @@ impl Lanes {
         self.common.patience
     }
 
+    /// Whether all that belongs to a session ends with its transaction.
+    pub(super) fn is_pooled(&self) -> bool {
+        self.common.begin.is_pooled()
+    }
+
     /// A connection for single statements.
     async fn acquire(&self) -> Result<Lease, sqlx::Error> {
         let Some(own) = &self.own else { return self.acquire_common().await };
@@ -328,16 +333,28 @@ impl Lanes {
 
     /// The same, as it is used for one of them.
     async fn single(&self) -> Result<Single, sqlx::Error> {
+        let lease = self.acquire().await?;
+        if !lease.begin().is_pooled() {
+            return Ok(Single::Plain(lease));
+        }
+        self.begin(lease, Layout::Single, || self.acquire()).await.map(Single::Pooled)
+    }
+
+    /// Begins a transaction. A pooled connection may have died unnoticed with its server: that shows here, where nothing has
+    /// been done yet, and the next connection is tried. Nothing else is ever tried twice on another connection.
+    pub(super) async fn begin<F: Future<Output = Result<Lease, sqlx::Error>>>(
+        &self,
+        mut lease: Lease,
+        layout: Layout,
+        acquire: impl Fn() -> F,
+    ) -> Result<Transaction, sqlx::Error> {
         let mut tries_left = self.options().get_max_connections();
         loop {
-            let lease = self.acquire().await?;
-            if !lease.begin().is_pooled() {
-                return Ok(Single::Plain(lease));
-            }
-            match Transaction::begin(lease).await {
+            match Transaction::begin(lease, layout).await {
                 Err(error) if tries_left > 0 && is_connection_lost(&error) => tries_left -= 1,
-                begun => return begun.map(Single::Pooled),
+                begun => return begun,
             }
+            lease = acquire().await?;
         }
     }
 

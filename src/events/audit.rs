@@ -3,6 +3,7 @@
 //! A page begins at a position in an index and reads on from there, so that its depth costs nothing. Nor does a search that
 //! finds little cost much: it ends after a window of entries, says how far it has come, and may go on from there.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::postgres::PgRow;
@@ -84,11 +85,16 @@ impl Span {
     pub async fn until_now(mut self, db: &Db) -> Result<Self, Error> {
         let now = sqlx::query_scalar!(r#"select statement_timestamp() as "now!""#).fetch_one(db.pool()).await?;
         let deadline = Instant::now() + PATIENCE;
-        while is_being_written(db, now).await? {
-            if Instant::now() > deadline {
-                return Err(Error::Unavailable("a transaction that began before the export is still running".into()));
+        let is_late = || Error::Unavailable("a transaction that began before the export is still running".into());
+        if db.layout().await?.is_distributed() {
+            db.settle(PATIENCE).await?.then_some(()).ok_or_else(is_late)?;
+        } else {
+            while is_being_written(db, now).await? {
+                if Instant::now() > deadline {
+                    return Err(is_late());
+                }
+                sleep(PAUSE).await;
             }
-            sleep(PAUSE).await;
         }
         if self.to.happened_at > now {
             self.to = EventCursor::at(now);
@@ -186,6 +192,48 @@ impl Way {
     }
 }
 
+impl Way {
+    /// The same on a cluster, without what the events say: each node gives its window of entries, and judges the events
+    /// beside them.
+    fn statement_on_nodes(&self, order: Order) -> String {
+        let Self { within, .. } = self;
+        let (table, which) = match self.entries.split_once(" where ") {
+            Some(("events", which)) => ("events entry", which),
+            Some((_, which)) => ("event_users entry join events event using (app, chatroom, n)", which),
+            None => ("events entry", "true"),
+        };
+        let event = if table.contains("join") { "event" } else { "entry" };
+        let within = within.replace("happened_at", "entry.happened_at");
+        let order = match order {
+            Order::NewestFirst => self.newest_first,
+            Order::OldestFirst => self.oldest_first,
+        };
+        let of_entry = order.replace("happened_at", "entry.happened_at");
+        format!(
+            "select * from (
+                 select chatroom, n, happened_at, is_meant, nth = {WINDOW} as ends_window,
+                        case when is_meant then sum(names_of) filter (where is_meant) over (order by {order}) end as names, names_of
+                 from (
+                     select *, row_number() over (order by {order}) as nth
+                     from (
+                         select chatroom, n, entry.happened_at, cardinality({event}.users) as names_of,
+                                ($9::text is null or chatroom = $9)
+                                and ($10::text is null or {event}.actor = $10)
+                                and ($11::text[] is null or {event}.kind = any($11)) as is_meant
+                         from {table}
+                         where {which} and {within} and ($8::text is null or true)
+                         order by {of_entry} limit {WINDOW}
+                     ) entry
+                 ) judged
+                 where is_meant or nth = {WINDOW}
+                 order by {order} limit $12
+             ) found
+             where names is null or names - names_of < {MOST_NAMES}
+             order by {order}"
+        )
+    }
+}
+
 /// What the statement of a way finds: an entry of the index, and the event if it is one that is asked for.
 struct Found {
     cursor: EventCursor,
@@ -223,10 +271,28 @@ pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit:
     if let Filter { app, user: None, room: Some(room), .. } = filter {
         span = span.in_room(db, *app, room).await?;
     }
+    let mut found = if db.layout().await?.is_distributed() {
+        found_on_nodes(db, filter, &span, order, limit + 1).await?
+    } else {
+        search(db, filter, &span, limit + 1, Way::of(filter).statement(order)).await?
+    };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().filter(|last| more || last.ends_page).map(|last| last.cursor.clone());
+    let rest = last.map(|last| span.behind(last, order));
+    Ok(AuditPage { events: found.into_iter().filter_map(|found| found.event).collect(), rest })
+}
+
+/// Runs the statement of a way.
+async fn search<O>(db: &Db, filter: &Filter, span: &Span, limit: i64, statement: String) -> Result<Vec<O>, Error>
+where
+    O: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+{
     #[expect(clippy::disallowed_methods, reason = "put together from fixed pieces; tests run every combination")]
-    let statement = sqlx::query_as(AssertSqlSafe(Way::of(filter).statement(order)));
+    let statement = sqlx::query_as(AssertSqlSafe(statement));
     // Planned for each reading: a plan that was made when there was hardly an event is no good among millions.
-    let mut found: Vec<Found> = statement
+    Ok(statement
         .persistent(false)
         .bind(filter.app)
         .bind(span.from.happened_at)
@@ -239,15 +305,48 @@ pub async fn read(db: &Db, filter: &Filter, mut span: Span, order: Order, limit:
         .bind(&filter.room)
         .bind(&filter.actor)
         .bind(&filter.kinds)
-        .bind(limit + 1)
+        .bind(limit)
         .fetch_all(db.pool())
-        .await?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let last = found.last().filter(|last| more || last.ends_page).map(|last| last.cursor.clone());
-    let rest = last.map(|last| span.behind(last, order));
-    Ok(AuditPage { events: found.into_iter().filter_map(|found| found.event).collect(), rest })
+        .await?)
+}
+
+/// An entry that a cluster finds, and the judgement of its event.
+#[derive(FromRow)]
+struct Entry {
+    chatroom: String,
+    n: i64,
+    happened_at: OffsetDateTime,
+    is_meant: bool,
+    ends_window: bool,
+    names: Option<i64>,
+}
+
+/// Finds entries on a cluster, and then reads what the events say that are asked for.
+async fn found_on_nodes(db: &Db, filter: &Filter, span: &Span, order: Order, limit: i64) -> Result<Vec<Found>, Error> {
+    let entries: Vec<Entry> = search(db, filter, span, limit, Way::of(filter).statement_on_nodes(order)).await?;
+    let (chatrooms, numbers): (Vec<&str>, Vec<i64>) =
+        entries.iter().filter(|entry| entry.is_meant).map(|entry| (&*entry.chatroom, entry.n)).unzip();
+    let rows = sqlx::query_as!(
+        log::EventRow,
+        r#"select events.chatroom, events.n, kind, users, before::text, after::text, actor, reason, undoes, happened_at
+           from unnest($2::text[], $3::bigint[]) entry (chatroom, n)
+           join events on events.app = $1 and events.chatroom = entry.chatroom and events.n = entry.n"#,
+        filter.app,
+        &chatrooms as &[&str],
+        &numbers,
+    )
+    .fetch_all(db.pool())
+    .await?;
+    let mut events: HashMap<(String, i64), Event> =
+        rows.into_iter().map(|row| ((row.chatroom.clone(), row.n), Event::from(row))).collect();
+    Ok(entries
+        .into_iter()
+        .map(|Entry { chatroom, n, happened_at, ends_window, names, .. }| Found {
+            event: events.remove(&(chatroom.clone(), n)),
+            ends_page: ends_window || names.is_some_and(|names| names >= MOST_NAMES),
+            cursor: EventCursor { happened_at, chatroom, n },
+        })
+        .collect())
 }
 
 /// The number of a room's first event that is not before a moment, or the one that its next event will have.

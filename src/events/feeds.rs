@@ -168,18 +168,23 @@ pub struct AppPage {
 /// Reads up to `limit` events of an app behind `since`, or from the oldest that is kept; of certain `kinds` only, if any
 /// are named. Those of transactions that are still running, and all behind them, are not told yet.
 pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kinds: Option<&[String]>) -> Result<AppPage, Error> {
+    let horizon = horizon(db).await?;
     // Before the page for those who begin with it, and afterwards for all: what is there then was there all the time.
     let start = match since {
         Some(since) => since.clone(),
-        None => ends_of_app(db, app).await?.oldest,
+        None => ends_below(db, app, horizon).await?.oldest,
     };
-    let rows = sqlx::query_as!(
+    macro_rules! read {
+        ($below:literal $(, $horizon:expr)?) => {
+            sqlx::query_as!(
         FeedRow,
         r#"
         with seen as materialized (
             select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, undoes, happened_at from events
             where app = $1 and (xact, chatroom, n) > ($2, $3, $4)
-              and xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (select xact_offset from event_clock)
+              and "#
+                    + $below
+                    + r#"
             order by xact, chatroom, n limit $7
         ),
         wanted as (
@@ -200,9 +205,17 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
         kinds,
         limit,
         if kinds.is_some() { WINDOW } else { limit },
+        $($horizon)?
     )
     .fetch_all(db.pool())
-    .await?;
+    .await?
+        };
+    }
+    let rows = if let Some(horizon) = horizon {
+        read!("xact < $8", horizon)
+    } else {
+        read!("xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (select xact_offset from event_clock)")
+    };
     let (events, furthest): (Vec<FeedRow>, Vec<FeedRow>) = rows.into_iter().partition(|row| row.index == 1);
     let end = furthest.into_iter().next().map_or_else(|| start.clone(), |row| FeedEvent::from(row).position);
     let events: Vec<FeedEvent> = events.into_iter().map(FeedEvent::from).collect();
@@ -211,7 +224,7 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
     let is_full = i64::try_from(events.len()).is_ok_and(|number| number == limit);
     let next = events.last().filter(|_| is_full).map_or(end, |event| event.position.clone());
 
-    let ends = ends_of_app(db, app).await?;
+    let ends = ends_below(db, app, horizon).await?;
     if start < ends.oldest {
         return Err(Error::EventsGone { oldest: "the cursor in oldest".into() });
     }
@@ -226,23 +239,55 @@ pub struct Ends {
     pub last: Position,
 }
 
+/// The same as a statement gives it.
+struct EndsRow {
+    gone_xact: i64,
+    gone_chatroom: String,
+    gone_n: i64,
+    xact: Option<i64>,
+    chatroom: Option<String>,
+    n: Option<i64>,
+}
+
 /// Reads where the feed of an app begins and ends.
 pub async fn ends_of_app(db: &Db, app: i32) -> Result<Ends, Error> {
-    let row = sqlx::query!(
+    ends_below(db, app, horizon(db).await?).await
+}
+
+/// On a cluster, the number below which a feed can be read; elsewhere each statement finds that by itself.
+async fn horizon(db: &Db) -> Result<Option<i64>, Error> {
+    Ok(if db.layout().await?.is_distributed() { Some(db.horizon().await?) } else { None })
+}
+
+async fn ends_below(db: &Db, app: i32, horizon: Option<i64>) -> Result<Ends, Error> {
+    macro_rules! read {
+        ($below:literal $(, $horizon:expr)?) => {
+            sqlx::query_as!(
+        EndsRow,
         r#"
         select gone_xact, gone_chatroom, gone_n, xact as "xact?", chatroom as "chatroom?", n as "n?"
         from apps left join lateral (
             select xact, chatroom, n from events
             where app = $1
-              and xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (select xact_offset from event_clock)
+              and "#
+                    + $below
+                    + r#"
             order by xact desc, chatroom desc, n desc limit 1
         ) last on true
         where id = $1
         "#,
         app,
+        $($horizon)?
     )
     .fetch_one(db.pool())
-    .await?;
+    .await?
+        };
+    }
+    let row = if let Some(horizon) = horizon {
+        read!("xact < $2", horizon)
+    } else {
+        read!("xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (select xact_offset from event_clock)")
+    };
     let oldest = Position { xact: row.gone_xact, chatroom: row.gone_chatroom, n: row.gone_n };
     let last = match (row.xact, row.chatroom, row.n) {
         (Some(xact), Some(chatroom), Some(n)) => Position { xact, chatroom, n },
@@ -273,6 +318,9 @@ pub async fn read_since(db: &Db, wanted: &[(Scope, Position)], limit: i64) -> Re
 }
 
 async fn rooms_since(db: &Db, rooms: &[(i64, &RoomKey, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {
+    if db.layout().await?.is_distributed() {
+        return rooms_on_nodes_since(db, rooms, limit).await;
+    }
     let indexes: Vec<i64> = rooms.iter().map(|(index, ..)| *index).collect();
     let apps: Vec<i32> = rooms.iter().map(|(_, key, _)| key.app).collect();
     let ids: Vec<&str> = rooms.iter().map(|(_, key, _)| key.id()).collect();
@@ -300,7 +348,35 @@ async fn rooms_since(db: &Db, rooms: &[(i64, &RoomKey, &Position)], limit: i64) 
     .await?)
 }
 
+/// The same on a cluster: each node looks at its rooms. Numbers have no gaps, so that they bound what is read of each.
+async fn rooms_on_nodes_since(db: &Db, rooms: &[(i64, &RoomKey, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {
+    let indexes: Vec<i64> = rooms.iter().map(|(index, ..)| *index).collect();
+    let apps: Vec<i32> = rooms.iter().map(|(_, key, _)| key.app).collect();
+    let ids: Vec<&str> = rooms.iter().map(|(_, key, _)| key.id()).collect();
+    let numbers: Vec<i64> = rooms.iter().map(|(.., position)| position.n).collect();
+    Ok(sqlx::query_as!(
+        FeedRow,
+        r#"
+        select index as "index!", 0::bigint as "xact!", events.chatroom, events.n, kind, users, before::text, after::text, actor,
+               reason, undoes, happened_at
+        from unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[]) feed (index, app, chatroom, n)
+        join events on events.app = feed.app and events.chatroom = feed.chatroom and events.n > feed.n and events.n <= feed.n + $5
+        order by index, events.n
+        "#,
+        &indexes,
+        &apps,
+        &ids as &[&str],
+        &numbers,
+        limit,
+    )
+    .fetch_all(db.pool())
+    .await?)
+}
+
 async fn apps_since(db: &Db, feeds: &[(i64, i32, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {
+    if db.layout().await?.is_distributed() {
+        return apps_on_nodes_since(db, feeds, limit).await;
+    }
     let indexes: Vec<i64> = feeds.iter().map(|(index, ..)| *index).collect();
     let apps: Vec<i32> = feeds.iter().map(|(_, app, _)| *app).collect();
     let xacts: Vec<i64> = feeds.iter().map(|(.., position)| position.xact).collect();
@@ -330,4 +406,30 @@ async fn apps_since(db: &Db, feeds: &[(i64, i32, &Position)], limit: i64) -> Res
     )
     .fetch_all(db.pool())
     .await?)
+}
+
+/// The same on a cluster, feed by feed: all nodes are asked for each.
+async fn apps_on_nodes_since(db: &Db, feeds: &[(i64, i32, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {
+    let horizon = db.horizon().await?;
+    let mut rows = Vec::new();
+    for (index, app, position) in feeds {
+        let of_feed = sqlx::query_as!(
+            FeedRow,
+            r#"
+            select $6::bigint as "index!", xact, chatroom, n, kind, users, before::text, after::text, actor, reason, undoes, happened_at
+            from events
+            where app = $1 and (xact, chatroom, n) > ($2, $3, $4) and xact < $5
+            order by xact, chatroom, n limit $7
+            "#,
+            app,
+            position.xact,
+            position.chatroom,
+            position.n,
+            horizon,
+            index,
+            limit,
+        );
+        rows.extend(of_feed.fetch_all(db.pool()).await?);
+    }
+    Ok(rows)
 }

@@ -5,6 +5,8 @@
 //! feed of an app is in the order of the transactions, and is read only up to the oldest one that is still running:
 //! what comes later is behind the position that a reader has reached. Within a room that is the order of the numbers, too.
 
+mod node;
+
 use schemars::JsonSchema;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -14,6 +16,7 @@ use sqlx::PgConnection;
 use std::borrow::Cow;
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::error::Error;
 use crate::names::{RoomKey, Scope, unix_ms};
 
@@ -332,7 +335,11 @@ impl<'a> EventBatch<'a> {
     }
 
     /// Writes the events, and what callback rules ask for because of them.
-    pub async fn write(&self, connection: &mut PgConnection) -> Result<(), Error> {
+    pub async fn write(&self, transaction: &mut Transaction) -> Result<(), Error> {
+        // What happens in an app as a whole has no room from which its node could take it, and comes seldom.
+        if transaction.layout().is_distributed() && self.chatrooms.iter().all(|room| !room.is_empty()) {
+            return self.write_on_node(transaction).await;
+        }
         let numbers: Vec<i64> = self.events.iter().map(|event| event.n).collect();
         let kinds: Vec<&str> = self.events.iter().map(|event| event.kind.text()).collect();
         // No username has a comma.
@@ -388,7 +395,7 @@ impl<'a> EventBatch<'a> {
             &self.xacts,
             &undone as &[Option<i64>],
         )
-        .execute(connection)
+        .execute(&mut **transaction)
         .await?;
         Ok(())
     }
@@ -420,16 +427,16 @@ pub async fn read_clock(connection: &mut PgConnection) -> Result<EventClock, Err
 }
 
 /// Writes events that follow the last one of a room, or of an app, whose lock is held. Returns which is the last one now.
-pub async fn append(connection: &mut PgConnection, scope: &Scope, last: Last, events: Vec<NewEvent>) -> Result<Last, Error> {
+pub async fn append(transaction: &mut Transaction, scope: &Scope, last: Last, events: Vec<NewEvent>) -> Result<Last, Error> {
     if events.is_empty() {
         return Ok(last);
     }
-    let clock = read_clock(connection).await?;
+    let clock = read_clock(transaction).await?;
     let events: Vec<NewEvent> = (last.n + 1..).zip(events).map(|(n, event)| event.numbered(n)).collect();
     let last = Last { n: last.n + i64::try_from(events.len()).unwrap_or(i64::MAX), xact: last.xact.max(clock.xact) };
     let mut batch = EventBatch::default();
     batch.push(scope.app(), scope.chatroom(), last.xact, clock.now, &events);
-    batch.write(connection).await?;
+    batch.write(transaction).await?;
     Ok(last)
 }
 

@@ -6,11 +6,12 @@
 //! Each function does one batch, which is one short transaction. Rows are looked up one by one (`limit 1`, `offset 0`): the
 //! planner takes a batch for much of a table, and would read all of it.
 
-use sqlx::PgConnection;
+mod nodes;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::events::cursor::EventCursor;
 
@@ -49,6 +50,9 @@ impl Old {
 
 /// The apps that have old events.
 pub async fn apps_with_old_events(db: &Db, period: RetentionPeriod) -> Result<Vec<i32>, Error> {
+    if db.layout().await?.is_distributed() {
+        return nodes::apps_with_old_events(db, period).await;
+    }
     Ok(sqlx::query_scalar!(
         "select id from apps cross join lateral (
              select true from events where app = id and happened_at < now() - make_interval(days => $1)
@@ -87,15 +91,28 @@ pub async fn prune(db: &Db, app: i32, after: &EventCursor, period: RetentionPeri
 
 /// Locks the retention of an app, unless another instance has. Not the app's row, which others need: an advisory lock
 /// beside the app's number, which ends with the transaction.
-async fn try_lock(connection: &mut PgConnection, app: i32) -> Result<bool, Error> {
+async fn try_lock(transaction: &mut Transaction, app: i32) -> Result<bool, Error> {
     const RETENTION: i32 = 0x726f_6f6d;
     Ok(sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1, $2) as "ours!""#, RETENTION, app)
-        .fetch_one(connection)
+        .fetch_one(&mut **transaction)
         .await?)
 }
 
 /// Gives up on deliveries whose events are too old even for those that wait.
 async fn give_up(db: &Db, app: i32, after: &EventCursor, period: RetentionPeriod, batch: i64) -> Result<(), Error> {
+    let dead = if db.layout().await?.is_distributed() {
+        nodes::give_up(db, app, after, period, batch).await?
+    } else {
+        mark_late_ones(db, app, after, period, batch).await?
+    };
+    if dead > 0 {
+        tracing::warn!(app, deliveries = dead, "gave up callbacks whose events are too old to be kept");
+    }
+    Ok(())
+}
+
+/// Marks them as dead, and returns how many.
+async fn mark_late_ones(db: &Db, app: i32, after: &EventCursor, period: RetentionPeriod, batch: i64) -> Result<u64, Error> {
     let dead = sqlx::query!(
         "update deliveries set state = 'dead', ended_at = now() where id = any(array(
              select late.id from (
@@ -117,23 +134,22 @@ async fn give_up(db: &Db, app: i32, after: &EventCursor, period: RetentionPeriod
         batch,
     )
     .execute(db.pool())
-    .await?
-    .rows_affected();
-    if dead > 0 {
-        tracing::warn!(app, deliveries = dead, "gave up callbacks whose events are too old to be kept");
-    }
-    Ok(())
+    .await?;
+    Ok(dead.rows_affected())
 }
 
 /// Old events by age, up to `batch` rows of theirs. One goes if every event of its room before it goes, or is gone, and
 /// nothing waits to be delivered up to it. The moments of events are nearly, but not always, in the order of their numbers.
 async fn old_events(
-    connection: &mut PgConnection,
+    transaction: &mut Transaction,
     app: i32,
     after: &EventCursor,
     period: RetentionPeriod,
     batch: i64,
 ) -> Result<Vec<Old>, Error> {
+    if transaction.layout().is_distributed() {
+        return nodes::old_events(transaction, app, after, period, batch).await;
+    }
     Ok(sqlx::query_as!(
         Old,
         r#"
@@ -169,13 +185,16 @@ async fn old_events(
         after.n,
         batch,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut **transaction)
     .await?)
 }
 
-async fn delete(connection: &mut PgConnection, app: i32, doomed: &[Old]) -> Result<(), Error> {
+async fn delete(transaction: &mut Transaction, app: i32, doomed: &[Old]) -> Result<(), Error> {
     let chatrooms: Vec<String> = doomed.iter().map(|old| old.chatroom.clone()).collect();
     let numbers: Vec<i64> = doomed.iter().map(|old| old.n).collect();
+    if transaction.layout().is_distributed() {
+        return nodes::delete(transaction, app, &chatrooms, &numbers).await;
+    }
     sqlx::query!(
         "with gone as (
              delete from events where ctid = any(array(
@@ -198,13 +217,13 @@ async fn delete(connection: &mut PgConnection, app: i32, doomed: &[Old]) -> Resu
         &chatrooms,
         &numbers,
     )
-    .execute(connection)
+    .execute(&mut **transaction)
     .await?;
     Ok(())
 }
 
 /// Records up to which position of the app's feed some events are missing. Never lowered: what is gone stays gone.
-async fn raise(connection: &mut PgConnection, app: i32, greatest: &Old) -> Result<(), Error> {
+async fn raise(transaction: &mut Transaction, app: i32, greatest: &Old) -> Result<(), Error> {
     sqlx::query!(
         "update apps set gone_xact = $2, gone_chatroom = $3, gone_n = $4
          where id = $1 and (gone_xact, gone_chatroom, gone_n) < ($2, $3, $4)",
@@ -213,13 +232,16 @@ async fn raise(connection: &mut PgConnection, app: i32, greatest: &Old) -> Resul
         greatest.chatroom,
         greatest.n,
     )
-    .execute(connection)
+    .execute(&mut **transaction)
     .await?;
     Ok(())
 }
 
 /// Removes up to `batch` deliveries that ended more than `days` days ago. Returns the number removed.
 pub async fn forget_deliveries(db: &Db, days: i32, batch: i64) -> Result<u64, Error> {
+    if db.layout().await?.is_distributed() {
+        return nodes::forget_deliveries(db, days, batch).await;
+    }
     let forgotten = sqlx::query!(
         "delete from deliveries where id = any(array(
              select id from deliveries where ended_at < now() - make_interval(days => $1)
@@ -246,6 +268,9 @@ pub async fn deleted_rules(db: &Db, limit: i64) -> Result<Vec<Uuid>, Error> {
 /// Removes up to `batch` rows of a deleted rule: its queues, so that no instance works on them any more, then its
 /// deliveries, and last the rule itself. Returns the number removed; 0 as well if another instance removes the rest.
 pub async fn forget_rule(db: &Db, rule: Uuid, batch: i64) -> Result<u64, Error> {
+    if db.layout().await?.is_distributed() {
+        return nodes::forget_rule(db, rule, batch).await;
+    }
     let mut transaction = db.begin().await?;
     let done = async {
         let mut gone = sqlx::query!(
@@ -273,8 +298,8 @@ pub async fn forget_rule(db: &Db, rule: Uuid, batch: i64) -> Result<u64, Error> 
         if gone == 0 {
             gone = sqlx::query!(
                 "delete from callback_rules where id = $1 and deleted_at is not null
-                 and not exists (select from callback_lines where rule = $1)
-                 and not exists (select from deliveries where rule = $1)",
+                 and not exists (select 1 from callback_lines where rule = $1)
+                 and not exists (select 1 from deliveries where rule = $1)",
                 rule,
             )
             .execute(&mut *transaction)

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::Value;
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::format::{GlobalMute, Moderator, RoomPart, SuperAdmin, User};
@@ -22,6 +21,7 @@ use super::store::{self, Numbers, moment};
 use crate::accounts::global_mutes::{self, BroughtIn, Parts};
 use crate::accounts::moderators::{self, ModeratorRole};
 use crate::accounts::super_admins;
+use crate::db::Transaction;
 use crate::db::{self, Db};
 use crate::error::Error;
 use crate::events::log::{self, Actor, Kind, NewEvent};
@@ -209,7 +209,7 @@ impl Importer {
 
     async fn write_room(
         &self,
-        connection: &mut PgConnection,
+        connection: &mut Transaction,
         key: &RoomKey,
         part: &RoomPart,
     ) -> Result<Result<Plan, String>, Error> {
@@ -259,7 +259,7 @@ impl Importer {
     }
 
     /// What is there of a room. `Err` inside: why it cannot be brought in.
-    async fn known(&self, connection: &mut PgConnection, key: &RoomKey, part: &RoomPart) -> Result<Result<Known, String>, Error> {
+    async fn known(&self, connection: &mut Transaction, key: &RoomKey, part: &RoomPart) -> Result<Result<Known, String>, Error> {
         let names = names_in(part);
         let Some(mut known) = store::known(connection, key, &names).await? else {
             return Ok(Err("a room of that id is being removed: import again".into()));
@@ -303,21 +303,22 @@ impl Importer {
         Ok(())
     }
 
-    async fn write_super_admins(&self, connection: &mut PgConnection, since: &[(String, Option<i64>)]) -> Result<(), Error> {
-        let mut last = super_admins::lock(connection, self.app).await?;
-        let now = store::now(connection).await?;
+    async fn write_super_admins(&self, transaction: &mut Transaction, since: &[(String, Option<i64>)]) -> Result<(), Error> {
+        let mut last = super_admins::lock(transaction, self.app).await?;
+        let now = store::now(transaction).await?;
         let names: Vec<String> = since.iter().map(|(name, _)| name.clone()).collect();
-        let held = store::registered(connection, self.app, &names, true).await?;
+        let held = store::registered(transaction, self.app, &names, true).await?;
         let (names, moments): (Vec<String>, Vec<OffsetDateTime>) = since
             .iter()
             .filter(|(name, _)| held.contains(name))
             .map(|(name, since)| (name.clone(), moment(since.unwrap_or(now))))
             .unzip();
-        let promoted = store::promote(connection, self.app, &names, &moments).await?;
+        let promoted = store::promote(transaction, self.app, &names, &moments).await?;
         let promoted: Vec<&String> = names.iter().filter(|name| promoted.contains(*name)).collect();
         for users in promoted.chunks(NewEvent::MOST_USERS) {
-            last = super_admins::record(connection, self.app, last, NewEvent::new(Kind::SuperAdminAdd, &self.actor).users(users))
-                .await?;
+            last =
+                super_admins::record(transaction, self.app, last, NewEvent::new(Kind::SuperAdminAdd, &self.actor).users(users))
+                    .await?;
         }
         Ok(())
     }
@@ -421,7 +422,7 @@ impl Importer {
     }
 
     /// Reads, in a transaction that is undone.
-    async fn read<T>(&self, read: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
+    async fn read<T>(&self, read: impl AsyncFnOnce(&mut Transaction) -> Result<T, Error>) -> Result<T, Error> {
         let mut transaction = self.db.begin().await?;
         let done = read(&mut transaction).await;
         transaction.undo().await;
@@ -430,7 +431,7 @@ impl Importer {
 
     /// Writes in a transaction, and again if PostgreSQL has broken it off because of another one. What was refused as a whole is
     /// undone.
-    async fn with_retries<T: Written>(&self, write: impl AsyncFn(&mut PgConnection) -> Result<T, Error>) -> Result<T, Error> {
+    async fn with_retries<T: Written>(&self, write: impl AsyncFn(&mut Transaction) -> Result<T, Error>) -> Result<T, Error> {
         let mut attempts = 0;
         loop {
             attempts += 1;

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::format::{Restriction, Room, User};
 use super::room::{Known, Plan};
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::events::log::Last;
 use crate::names::{PERMANENT_MS, RoomKey, from_unix_ms, unix_ms};
@@ -103,8 +103,19 @@ pub async fn now(connection: &mut PgConnection) -> Result<i64, Error> {
 
 /// Those of `names` who are registered. `hold`: and who stay so until the transaction is over; they are locked in the order of
 /// their names, as everywhere.
-pub async fn registered(connection: &mut PgConnection, app: i32, names: &[String], hold: bool) -> Result<HashSet<String>, Error> {
-    let names = if hold {
+pub async fn registered(transaction: &mut Transaction, app: i32, names: &[String], hold: bool) -> Result<HashSet<String>, Error> {
+    let names = if transaction.layout().is_distributed() {
+        if hold {
+            transaction.hold_users(app, names, false).await?;
+        }
+        sqlx::query_scalar!(
+            "select username from users where app = $1 and username = any($2::text[]) and deleted_at is null",
+            app,
+            names,
+        )
+        .fetch_all(&mut **transaction)
+        .await?
+    } else if hold {
         let locked = sqlx::query_scalar!(
             r#"select held.username as "username!"
                from (select username from unnest($2::text[]) given (username) order by username collate "C") given
@@ -115,7 +126,7 @@ pub async fn registered(connection: &mut PgConnection, app: i32, names: &[String
             app,
             names,
         );
-        locked.fetch_all(connection).await?
+        locked.fetch_all(&mut **transaction).await?
     } else {
         let there = sqlx::query_scalar!(
             r#"select there.username as "username!" from unnest($2::text[]) given (username)
@@ -126,7 +137,7 @@ pub async fn registered(connection: &mut PgConnection, app: i32, names: &[String
             app,
             names,
         );
-        there.fetch_all(connection).await?
+        there.fetch_all(&mut **transaction).await?
     };
     Ok(names.into_iter().collect())
 }
@@ -370,7 +381,18 @@ pub struct Registered {
 }
 
 /// Those of `names` who are there, deleted ones that hold their names among them.
-pub async fn users_there(connection: &mut PgConnection, app: i32, names: &[String]) -> Result<Vec<Registered>, Error> {
+pub async fn users_there(transaction: &mut Transaction, app: i32, names: &[String]) -> Result<Vec<Registered>, Error> {
+    if transaction.layout().is_distributed() {
+        return Ok(sqlx::query_as!(
+            Registered,
+            r#"select username, nickname, activated, deleted_at is not null as "is_deleted!"
+               from users where app = $1 and username = any($2::text[])"#,
+            app,
+            names,
+        )
+        .fetch_all(&mut **transaction)
+        .await?);
+    }
     Ok(sqlx::query_as!(
         Registered,
         r#"select there.username as "username!", nickname, activated as "activated!", is_deleted as "is_deleted!"
@@ -382,7 +404,7 @@ pub async fn users_there(connection: &mut PgConnection, app: i32, names: &[Strin
         app,
         names,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut **transaction)
     .await?)
 }
 

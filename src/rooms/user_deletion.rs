@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -13,7 +12,7 @@ use super::forgetting::Forget;
 use super::writer::Writer;
 use crate::accounts::users::User;
 use crate::accounts::{global_mutes, moderators, super_admins};
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::{Causes, Error};
 use crate::events::log::Actor;
 use crate::idempotency::Uncommitted;
@@ -79,10 +78,25 @@ pub async fn begin_forgetting(writer: &Writer, app: i32, actor: &Actor, users: &
 
 /// Marks users as deleted. What they are app-wide goes in the next statement, which sees all that those have committed
 /// for whom the first one waited.
-async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
-    let last = super_admins::lock(&mut *connection, app).await?;
-    // `for update` and not what an update takes by itself: it must wait for those who hold the user.
-    let mut users = sqlx::query_as!(
+async fn mark(transaction: &mut Transaction, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
+    let last = super_admins::lock(transaction, app).await?;
+    let mut users = if transaction.layout().is_distributed() {
+        transaction.hold_users(app, names.usernames(), true).await?;
+        mark_on_nodes(transaction, app, actor, names).await?
+    } else {
+        mark_rows(transaction, app, actor, names).await?
+    };
+    users.sort_by_key(|user| names.usernames().iter().position(|name| *name == user.username));
+    let marked: Vec<String> = users.iter().map(|user| user.username.clone()).collect();
+    let last = super_admins::delete(transaction, app, last, actor, &marked).await?;
+    let last = moderators::delete(transaction, app, last, actor, &marked).await?;
+    global_mutes::delete(transaction, app, last, actor, &marked).await?;
+    Ok(users)
+}
+
+/// `for update` and not what an update takes by itself: it must wait for those who hold the user.
+async fn mark_rows(transaction: &mut Transaction, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
+    Ok(sqlx::query_as!(
         User,
         "with doomed as (
              select username from users
@@ -97,20 +111,30 @@ async fn mark(connection: &mut PgConnection, app: i32, actor: &Actor, names: &Na
         &*actor.name,
         actor.reason,
     )
-    .fetch_all(&mut *connection)
-    .await?;
-    users.sort_by_key(|user| names.usernames().iter().position(|name| *name == user.username));
-    let marked: Vec<String> = users.iter().map(|user| user.username.clone()).collect();
-    let last = super_admins::delete(connection, app, last, actor, &marked).await?;
-    let last = moderators::delete(connection, app, last, actor, &marked).await?;
-    global_mutes::delete(connection, app, last, actor, &marked).await?;
-    Ok(users)
+    .fetch_all(&mut **transaction)
+    .await?)
+}
+
+/// The same on a cluster, where users are held already.
+async fn mark_on_nodes(transaction: &mut Transaction, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
+    Ok(sqlx::query_as!(
+        User,
+        "update users set deleted_at = now(), deleted_by = $3, deleted_reason = $4
+         where app = $1 and username = any($2::text[]) and deleted_at is null
+         returning uuid, username, nickname, activated, created_at, modified_at",
+        app,
+        names.usernames(),
+        &*actor.name,
+        actor.reason,
+    )
+    .fetch_all(&mut **transaction)
+    .await?)
 }
 
 /// How many deleted users whose traces are still there, up to 100,000.
 pub async fn count(db: &Db) -> Result<i64, Error> {
     let counted = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from (select from users where deleted_at is not null limit 100000) deleted"#
+        r#"select count(*) as "count!" from (select 1 from users where deleted_at is not null limit 100000) deleted"#
     );
     Ok(counted.fetch_one(db.pool()).await?)
 }
@@ -176,7 +200,7 @@ async fn free_name(db: &Db, user: &Gone) -> Result<(), Error> {
     sqlx::query!(
         "delete from users where app = $1 and username = $2 and uuid = $3 and deleted_at is not null
          and not exists (
-             select from (
+             select 1 from (
                  select chatroom from members where app = $1 and username = $2
                  union all select chatroom from blocks where app = $1 and username = $2
                  union all select chatroom from mutes where app = $1 and username = $2

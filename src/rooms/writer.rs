@@ -103,7 +103,7 @@ impl Shared {
     fn start_lane(self: &Arc<Self>) {
         let shared = self.clone();
         self.runtime.spawn(async move {
-            while let Some(batch) = shared.queue.take() {
+            while let Some(batch) = shared.queue.take(shared.rooms_of_a_batch().await) {
                 let rooms: Vec<RoomKey> = batch.keys().cloned().collect();
                 let held = AssertUnwindSafe(shared.make(batch, Held::Skip)).catch_unwind().await.unwrap_or_else(|_| {
                     tracing::error!("a batch of changes broke off; its callers are told that it failed");
@@ -118,6 +118,15 @@ impl Shared {
                 }
             }
         });
+    }
+
+    /// How many rooms are changed together. On a cluster it is one: its changes stay on its node, and are committed there in
+    /// one step. Where the database cannot be asked, no change can be made either.
+    async fn rooms_of_a_batch(&self) -> usize {
+        match self.db.layout().await {
+            Ok(layout) if layout.is_distributed() => 1,
+            _ => usize::MAX,
+        }
     }
 
     /// Waits for a room that another transaction holds, while the lane goes on. No other lane takes the room meanwhile.

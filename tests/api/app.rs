@@ -11,11 +11,12 @@ use std::sync::mpsc;
 use reqwest::Method;
 use roomward::auth::{self, Keys, Life, Subject};
 use roomward::config::{Settings, Writes};
-use roomward::migrations;
+use roomward::migrations::{self, distribution};
 use roomward::rooms::writer::Writer;
 use roomward::server::{Service, Stop};
 use serde_json::{Value, json};
 
+use crate::citus;
 use crate::openapi::forms;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
@@ -33,9 +34,25 @@ pub fn server_url() -> String {
 /// A new, empty database; returns its URL.
 pub async fn new_database() -> String {
     let name = format!("test_{}", Uuid::new_v4().simple());
-    let mut connection = PgConnection::connect(&server_url()).await.expect("the test server");
-    sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut connection).await.expect("create database");
-    server_url().rsplit_once('/').map(|(server, _)| format!("{server}/{name}")).expect("a URL with a database")
+    if citus::is_cluster().await {
+        citus::make_database(&name).await;
+    } else {
+        let mut connection = PgConnection::connect(&server_url()).await.expect("the test server");
+        sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&mut connection).await.expect("create database");
+    }
+    let url = server_url();
+    let (server, parameters) = url.split_once('?').map_or((&*url, String::new()), |(url, more)| (url, format!("?{more}")));
+    server.rsplit_once('/').map(|(server, _)| format!("{server}/{name}{parameters}")).expect("a URL with a database")
+}
+
+/// A new database with the schema of this version, laid out as the server allows; returns its URL.
+pub async fn migrated_database() -> String {
+    let url = new_database().await;
+    migrations::run(&url).await.expect("migrated");
+    if citus::is_cluster().await {
+        distribution::run(&url).await.expect("distributed");
+    }
+    url
 }
 
 /// Settings for tests on the database at `url`.
@@ -108,6 +125,9 @@ pub fn writer(db: &PgPool) -> Writer {
 /// Says in every room of an app when the next mute or block ends, after a test has moved some. A room that the test holds is
 /// left out: nothing ends there anyway.
 pub async fn find_next_ends(db: &PgPool, app: i32) {
+    if citus::is_cluster().await {
+        return citus::find_next_ends(db, app).await;
+    }
     sqlx::query(
         "update room_counters set next_end = least(
              timestamptz '2117-01-01 00:00:00+08',
@@ -168,11 +188,7 @@ impl Drop for Instance {
 static SHARED: LazyLock<(Instance, String)> = LazyLock::new(|| {
     std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let url = runtime.block_on(async {
-            let url = new_database().await;
-            migrations::run(&url).await.expect("migrated");
-            url
-        });
+        let url = runtime.block_on(migrated_database());
         (Instance::start(settings(&url)), url)
     })
     .join()
@@ -387,8 +403,18 @@ impl TestApp {
 
     /// Fails unless every count in the app is the number of rows, no room is overfull, and no list has a stranger.
     pub async fn assert_invariants(&self) {
-        let broken: Vec<String> =
-            sqlx::query_scalar(include_str!("invariants.sql")).bind(self.app.id).fetch_all(&self.db).await.expect("a query");
+        let broken = async || -> Vec<String> {
+            sqlx::query_scalar(citus::gathered(include_str!("invariants.sql")).await)
+                .bind(self.app.id)
+                .fetch_all(&self.db)
+                .await
+                .expect("a query")
+        };
+        if citus::is_cluster().await {
+            // Its nodes are looked at one after the other, while something may be ending in the background.
+            eventually("the counts are those of the rows", async || broken().await.is_empty()).await;
+        }
+        let broken = broken().await;
         assert!(broken.is_empty(), "{broken:?}");
         self.assert_told().await;
     }
@@ -396,7 +422,7 @@ impl TestApp {
     /// Fails unless a reader of only the events of the rooms comes to the same lists. Rooms that a test has made behind
     /// the service's back were never told, and are left out.
     async fn assert_told(&self) {
-        let wrong: Vec<String> = sqlx::query_scalar(
+        let wrong: Vec<String> = sqlx::query_scalar(citus::gathered(
             "with kinds (list, adds, removes) as (values
                  ('members', '{CREATE,JOIN/DIRECT}'::text[], '{LEAVE/KICK,LEAVE/BLOCK,LEAVE/DELETE}'::text[]),
                  ('admins', '{ADMIN/ADD}', '{ADMIN/REMOVE,LEAVE/KICK,LEAVE/BLOCK,LEAVE/DELETE}'),
@@ -432,7 +458,7 @@ impl TestApp {
              where last_event <> (select count(*) from events where events.app = $1 and events.chatroom = id)
                 or last_event <> (select max(n) from events where events.app = $1 and events.chatroom = id)
                 or last_event_at < (select max(happened_at) from events where events.app = $1 and events.chatroom = id)",
-        )
+        ).await)
         .bind(self.app.id)
         .fetch_all(&self.db)
         .await
@@ -567,9 +593,12 @@ pub async fn plant_rooms(db: &PgPool, app: i32, ids: &[String], owner: &str, peo
 
 /// Counts anew what is on the lists of the rooms of an app, after a test has put rows there by SQL.
 pub async fn recount(db: &PgPool, app: i32) {
+    let is_cluster = citus::is_cluster().await;
     let mut transaction = db.begin().await.expect("a transaction");
-    for statement in [
-        "select from room_counters where app = $1 order by chatroom for update",
+    let lock = "select from room_counters where app = $1 order by chatroom for update";
+    // A cluster cannot lock rooms together; there the update does.
+    let lock = Some(lock).filter(|_| !is_cluster);
+    let count = [
         "update room_counters set
              member_count = (select count(*) from members where app = $1 and chatroom = room_counters.chatroom),
              admin_count = (select count(*) from admins where app = $1 and chatroom = room_counters.chatroom),
@@ -588,7 +617,8 @@ pub async fn recount(db: &PgPool, app: i32) {
          select app, chatroom, level, seq >> width, count(*)
          from members cross join (values (0::smallint, 9), (1::smallint, 15)) levels (level, width) where app = $1
          group by 1, 2, 3, 4",
-    ] {
+    ];
+    for statement in lock.into_iter().chain(count) {
         sqlx::query(statement).bind(app).execute(&mut *transaction).await.expect("counted");
     }
     transaction.commit().await.expect("committed");
@@ -610,9 +640,10 @@ pub fn numbered(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}{number}")).collect()
 }
 
-/// Tries again until it is so, for ten seconds at most.
+/// Tries again until it is so, for ten seconds at most; on a cluster, whose nodes share the machine, for a minute.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let patience = if citus::is_cluster().await { 60 } else { 10 };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(patience);
     while !so().await {
         assert!(std::time::Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

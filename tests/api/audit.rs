@@ -6,10 +6,9 @@ use std::time::Duration;
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Response};
 use roomward::events::log::Kind;
-use roomward::migrations;
 use serde_json::{Value, json};
 
-use crate::app::{Instance, TestApp, eventually, new_database, settings};
+use crate::app::{Instance, TestApp, eventually, migrated_database, settings};
 
 /// The first moment of the events that tests write, in Unix milliseconds.
 pub const START: i64 = 1_700_000_000_000;
@@ -425,8 +424,7 @@ async fn a_long_export_has_each_event_once_in_each_order_of_reading() {
 /// 50 MB do not fit between the two: the rest is read when the reader asks for it, and cannot be read then.
 #[tokio::test]
 async fn an_export_is_read_as_it_is_taken_and_breaks_off_without_an_end_when_the_database_fails() {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let instance = Instance::start(settings(&url));
     let app = TestApp::on(instance.address, &url).await;
     write(
@@ -479,8 +477,7 @@ async fn what_happens_in_another_app_is_not_seen() {
 
 #[tokio::test]
 async fn an_export_waits_for_what_was_being_written_when_it_began() {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let instance = Instance::start(settings(&url));
     let app = TestApp::on(instance.address, &url).await;
     let mut writing = app.db.begin().await.expect("a transaction");

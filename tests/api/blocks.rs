@@ -1,10 +1,11 @@
 //! The block list: calls 9 to 13.
 
 use reqwest::Method;
-use roomward::migrations;
 use serde_json::{Value, json};
 
-use crate::app::{Instance, TestApp, eventually, find_next_ends, new_database, numbered, settings, shared_database, time_of};
+use crate::app::{
+    Instance, TestApp, eventually, find_next_ends, migrated_database, numbered, settings, shared_database, time_of,
+};
 
 #[tokio::test]
 async fn blocking_one_member_throws_out_and_lists_in_order() {
@@ -148,8 +149,7 @@ async fn a_block_may_end_by_itself_and_its_end_is_an_event() {
 
 #[tokio::test]
 async fn an_ended_block_is_none_in_any_read_or_change_before_the_task_has_ended_it() {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let mut settings = settings(&url);
     settings.expiry.every_ms = 3_600_000;
     let instance = Instance::start(settings);

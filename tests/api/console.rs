@@ -5,9 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use reqwest::Response;
-use roomward::migrations;
 
-use crate::app::{Instance, TestApp, new_database, settings};
+use crate::app::{Instance, TestApp, migrated_database, settings};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -97,8 +96,7 @@ async fn the_first_page_leads_to_the_console_where_it_is_served_and_nothing_of_i
     let home = app.client.get(app.url("/")).send().await.expect("an answer").text().await.expect("a page");
     assert!(home.contains("href=\"/console\"") && !home.contains("CONSOLE"), "{home}");
 
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let mut settings = settings(&url);
     settings.console.enabled = false;
     let off = Instance::start(settings);

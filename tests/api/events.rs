@@ -9,14 +9,13 @@ use serde_json::{Value, json};
 use sqlx::ConnectOptions as _;
 use tokio::task::JoinSet;
 
-use crate::app::{Answer, Instance, TestApp, eventually, find_next_ends, new_database, numbered, settings, shared_database};
+use crate::app::{Answer, Instance, TestApp, eventually, find_next_ends, migrated_database, numbered, settings, shared_database};
 
 const PERMANENT: i64 = 4_638_873_600_000;
 
 /// A service of its own, on a database of its own, that ends nothing by itself.
 async fn without_expiry() -> (Instance, TestApp) {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let mut settings = settings(&url);
     settings.expiry.every_ms = 3_600_000;
     let instance = Instance::start(settings);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::app::{Instance, TestApp, eventually, new_database, settings};
+use crate::app::{Instance, TestApp, eventually, migrated_database, settings};
 
 /// An example that runs, and the lines that it prints.
 struct Example {
@@ -84,8 +84,7 @@ async fn the_receiver_takes_what_is_signed_once_and_refuses_the_rest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_follower_misses_nothing_and_repeats_nothing_over_restarts() {
-    let url = new_database().await;
-    roomward::migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let instance = Instance::start(settings(&url));
     let app = TestApp::on(instance.address, &url).await;
     let room = app.room_with("ann", &[]).await;

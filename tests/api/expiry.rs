@@ -8,7 +8,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 
-use crate::app::{Instance, TestApp, crowd, eventually, new_database, numbered, plant_rooms, recount, settings};
+use crate::app::{Instance, TestApp, crowd, eventually, migrated_database, numbered, plant_rooms, recount, settings};
 
 /// How late an end may be told here, where a slow machine does much else: far less than where something is held up.
 const LATEST_MS: i64 = 3000;
@@ -90,8 +90,7 @@ async fn ends_are_told_once_and_in_time_in_a_room_that_many_change() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_that_is_held_delays_neither_the_ends_nor_the_changes_of_others() {
-    let url = new_database().await;
-    roomward::migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let instance = Instance::start(settings(&url));
     let app = TestApp::on(instance.address, &url).await;
     let held = app.room_with("ann", &[]).await;
@@ -112,8 +111,7 @@ async fn a_room_that_is_held_delays_neither_the_ends_nor_the_changes_of_others()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_rooms_that_are_held_do_not_cost_more_connections_than_there_may_be() {
-    let url = new_database().await;
-    roomward::migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let mut settings = settings(&url);
     settings.database.max_connections = 16;
     let instance = Instance::start(settings);
@@ -128,10 +126,10 @@ async fn many_rooms_that_are_held_do_not_cost_more_connections_than_there_may_be
     plant_rooms(&app.db, app.app.id, &["free".into()], "user1", &crowd(1)).await;
     plant_mutes(&app.db, app.app.id, &rooms, 1).await;
     let mut busy = app.db.begin().await.expect("a transaction");
-    sqlx::query("select from room_counters where chatroom <> 'free' order by app, chatroom for update")
-        .execute(&mut *busy)
-        .await
-        .expect("locked");
+    for room in &rooms {
+        let lock = sqlx::query("select from room_counters where app = $1 and chatroom = $2 for update");
+        lock.bind(app.app.id).bind(room).execute(&mut *busy).await.expect("locked");
+    }
     let mut calls = JoinSet::new();
     for room in &rooms {
         let (app, path) = (app.clone(), format!("/chatrooms/{room}/users/user9"));

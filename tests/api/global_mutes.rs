@@ -8,16 +8,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{
-    Answer, Instance, TestApp, eventually, mask_number, new_app, new_database, numbered, patient, settings, shared_database,
+    Answer, Instance, TestApp, eventually, mask_number, migrated_database, new_app, numbered, patient, settings, shared_database,
     writer,
 };
+use crate::citus::gathered;
 
 const PERMANENT: i64 = 4_638_873_600_000;
 
 /// A service beside the shared one that ends nothing by itself, on a database of its own.
 async fn without_expiry() -> (Instance, TestApp) {
-    let url = new_database().await;
-    roomward::migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let mut settings = settings(&url);
     settings.expiry.every_ms = 3_600_000;
     let instance = Instance::start(settings);
@@ -406,8 +406,7 @@ async fn plant_ended(db: &PgPool, app: i32, count: i32, told: i32) {
 
 #[tokio::test]
 async fn any_number_of_sweeps_tell_each_end_once() {
-    let url = new_database().await;
-    roomward::migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let db = PgPoolOptions::new().max_connections(8).connect(&url).await.expect("the database");
     for name in ["one", "two"] {
         let app = new_app(&db, "org", name).await;
@@ -430,19 +429,19 @@ async fn any_number_of_sweeps_tell_each_end_once() {
     .await
     .expect("a row");
     assert!(told.0 == 600 && told.1 == 600 && told.2 <= 20 && told.3 == 0, "{told:?}");
-    let gaps: Vec<i64> =
-        sqlx::query_scalar("select last_event from apps where last_event <> (select count(*) from events where app = apps.id)")
-            .fetch_all(&db)
-            .await
-            .expect("rows");
+    let gaps: Vec<i64> = sqlx::query_scalar(
+        gathered("select last_event from apps where last_event <> (select count(*) from events where app = apps.id)").await,
+    )
+    .fetch_all(&db)
+    .await
+    .expect("rows");
     assert!(gaps.is_empty(), "{gaps:?}");
     assert_eq!(roomward::tasks::expiry::pass(&instances[0], 20, &stop).await.expect("nothing to do"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_is_held_delays_no_other_and_has_its_turn_when_it_is_free() {
-    let url = new_database().await;
-    roomward::migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let instance = Instance::start(settings(&url));
     let app = TestApp::on(instance.address, &url).await;
     app.users(&["ann"]).await;
@@ -540,9 +539,13 @@ async fn a_storm_of_mutes_and_deletions_leaves_what_was_told_of_it() {
     .expect("rows");
     assert!(wrong.is_empty(), "{wrong:?}");
     let strangers: Vec<String> = sqlx::query_scalar(
-        "select username from global_mutes where app = $1 and not exists (
-             select from users where (users.app, users.username) = (global_mutes.app, global_mutes.username) and deleted_at is null
-         )",
+        gathered(
+            "select username from global_mutes where app = $1 and not exists (
+                 select from users
+                 where (users.app, users.username) = (global_mutes.app, global_mutes.username) and deleted_at is null
+             )",
+        )
+        .await,
     )
     .bind(app.app.id)
     .fetch_all(&app.db)

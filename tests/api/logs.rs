@@ -166,7 +166,7 @@ struct Database {
 impl Database {
     async fn new(password: String) -> Self {
         let (url, role) = (new_database().await, format!("role_{}", Uuid::new_v4().simple()));
-        let name = url.rsplit_once('/').map(|(_, name)| name).expect("a database");
+        let name = url.rsplit(['/', '?']).find(|part| part.starts_with("test_")).expect("a database");
         as_admin(format!("create role {role} login password '{password}'; alter database {name} owner to {role}")).await;
         let server = url.split_once('@').map(|(_, server)| server).expect("a server");
         Self { url: format!("postgres://{role}:{password}@{server}"), role, password }

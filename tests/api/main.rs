@@ -12,6 +12,7 @@ mod audit;
 mod blocks;
 mod callbacks;
 mod chatrooms;
+mod citus;
 mod cli;
 mod cluster;
 mod compat;

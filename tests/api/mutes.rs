@@ -244,8 +244,7 @@ async fn an_ended_mute_is_soon_gone_and_a_running_one_stays() {
 
 #[tokio::test]
 async fn instances_that_sweep_together_take_each_mute_once_in_batches() {
-    let database = crate::app::new_database().await;
-    roomward::migrations::run(&database).await.expect("migrated");
+    let database = crate::app::migrated_database().await;
     let db = sqlx::postgres::PgPoolOptions::new().max_connections(5).connect(&database).await.expect("the database");
     let app = crate::app::new_app(&db, "org", "app").await;
     plant_rooms(&db, app.id, &numbered("room", 5), "ann", &[(1, "ann".into())]).await;
@@ -274,14 +273,13 @@ async fn instances_that_sweep_together_take_each_mute_once_in_batches() {
 
 #[tokio::test]
 async fn ended_mutes_of_a_deleted_room_do_not_hold_up_the_others() {
-    let database = crate::app::new_database().await;
-    roomward::migrations::run(&database).await.expect("migrated");
+    let database = crate::app::migrated_database().await;
     let db = sqlx::postgres::PgPoolOptions::new().max_connections(2).connect(&database).await.expect("the database");
     let app = crate::app::new_app(&db, "org", "app").await;
     plant_rooms(&db, app.id, &["gone".into(), "here".into()], "ann", &[(1, "ann".into())]).await;
     sqlx::query(
         "insert into mutes (app, chatroom, username, seq, ends_at)
-         select app, id, 'user' || n, n + 1, now() - case id when 'gone' then interval '1 hour' else interval '1 s' end
+         select app, id, 'user' || n, n + 1, now() - case when id = 'gone' then interval '1 hour' else interval '1 s' end
          from chatrooms, generate_series(1, 30) n",
     )
     .execute(&db)

@@ -10,7 +10,7 @@ use reqwest::Method;
 use roomward::migrations;
 use serde_json::{Value, json};
 
-use crate::app::{Instance, SECRET, TestApp, eventually, new_database, settings};
+use crate::app::{Instance, SECRET, TestApp, eventually, migrated_database, new_database, settings};
 
 fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port")
@@ -77,8 +77,7 @@ impl Drop for Logged {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_in_the_log_says_what_was_asked_by_whom_and_why_it_was_refused() {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let address = free_port();
     let log = Logged::start(&url, address, &[]);
     log.next("serving");
@@ -163,8 +162,7 @@ async fn every_figure_says_what_it_means() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_is_made_waits_no_more() {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let address = free_port();
     let service = Logged::start(&url, address, &[]);
     service.next("serving");
@@ -241,8 +239,7 @@ fn collect(listener: &TcpListener, wanted: &[u8]) -> Vec<u8> {
 #[cfg(feature = "otel")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_a_span_of_the_trace_that_its_caller_names() {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let (address, collector) = (free_port(), TcpListener::bind("127.0.0.1:0").expect("a port"));
     let endpoint = format!("http://{}", collector.local_addr().expect("an address"));
     let log = Logged::start(&url, address, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), ("OTEL_BSP_SCHEDULE_DELAY", "100")]);

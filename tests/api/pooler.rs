@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::task::JoinSet;
 
 use crate::app::{Instance, TestApp, eventually, new_database, numbered, server_url, settings};
+use crate::citus::skipped_on_cluster;
 
 /// A pooler before the test server.
 struct Pooler(PathBuf);
@@ -65,6 +66,9 @@ async fn stage(pooler: &Pooler) -> (Instance, TestApp, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_behind_a_pooler_leaves_nothing_prepared_on_connections_that_others_are_lent() {
+    if skipped_on_cluster("the service connects to a coordinator itself").await {
+        return;
+    }
     let pooler = Pooler::start("pooler-shared");
     let (_instance, app, url) = stage(&pooler).await;
     let names = numbered("user", 40);
@@ -105,6 +109,9 @@ async fn a_service_behind_a_pooler_leaves_nothing_prepared_on_connections_that_o
 
 #[tokio::test]
 async fn what_a_session_is_set_to_holds_in_each_transaction_behind_a_pooler() {
+    if skipped_on_cluster("the service connects to a coordinator itself").await {
+        return;
+    }
     let pooler = Pooler::start("pooler-settings");
     let mut settings = settings(&server_url());
     settings.database.transaction_pooling = true;
@@ -128,6 +135,9 @@ async fn what_a_session_is_set_to_holds_in_each_transaction_behind_a_pooler() {
 /// PostgreSQL keeps what the pooler has sent on to it, whether or not the pooler lives to pass on the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_a_pooler_has_lost_is_not_made_again() {
+    if skipped_on_cluster("the service connects to a coordinator itself").await {
+        return;
+    }
     let pooler = Pooler::start("pooler-lost");
     let (_instance, app, url) = stage(&pooler).await;
     app.users(&["bob"]).await;

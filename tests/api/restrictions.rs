@@ -3,10 +3,9 @@
 use std::slice::from_ref;
 
 use reqwest::Method;
-use roomward::migrations;
 use serde_json::{Value, json};
 
-use crate::app::{Instance, TestApp, eventually, new_database, plant_rooms, recount, settings};
+use crate::app::{Instance, TestApp, eventually, migrated_database, plant_rooms, recount, settings};
 
 /// The first moment since when something is in force, in Unix milliseconds.
 const START: i64 = 1_700_000_000_000;
@@ -204,8 +203,7 @@ async fn each_combination_of_filters_finds_what_fits_it_on_pages_of_any_size() {
 
 #[tokio::test]
 async fn what_has_ended_or_was_in_a_deleted_room_is_out_though_its_rows_are_there() {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let mut settings = settings(&url);
     (settings.expiry.every_ms, settings.purge.every_ms) = (3_600_000, 3_600_000);
     let instance = Instance::start(settings);

@@ -7,7 +7,6 @@ use roomward::db::Db;
 use roomward::events::cursor::EventCursor;
 use roomward::events::retention as rows;
 use roomward::events::retention::RetentionPeriod;
-use roomward::migrations;
 use roomward::tasks::retention::{self, Removed, Unfinished};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -15,7 +14,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::{Instance, TestApp, eventually, new_app, new_database, settings};
+use crate::app::{Instance, TestApp, eventually, migrated_database, new_app, settings};
 
 /// A database in which nothing happens by itself: events are kept for 30 days, undelivered ones for 60.
 struct Stage {
@@ -41,8 +40,7 @@ fn event(chatroom: &str, n: i64) -> Event {
 
 impl Stage {
     async fn new(batch: u32) -> Self {
-        let url = new_database().await;
-        migrations::run(&url).await.expect("migrated");
+        let url = migrated_database().await;
         let db = PgPoolOptions::new().max_connections(8).connect(&url).await.expect("the database");
         let mut settings = aging(&url);
         settings.purge.batch = batch;
@@ -448,8 +446,7 @@ async fn even_what_is_kept_for_ever_can_be_counted_back() {
 
 #[tokio::test]
 async fn a_running_service_removes_what_is_too_old() {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let instance = Instance::start(aging(&url));
     let app = TestApp::on(instance.address, &url).await;
     let stage = Stage { db: app.db.clone(), app: app.app.id, settings: aging(&url) };

@@ -1,10 +1,9 @@
 //! Rooms and users by the beginning of an id or a name: `/chatrooms?q=` and `/users?q=`.
 
 use reqwest::Method;
-use roomward::migrations;
 use serde_json::Value;
 
-use crate::app::{Instance, TestApp, new_database, settings};
+use crate::app::{Instance, TestApp, migrated_database, settings};
 
 /// Rooms as SQL gives them: `(id, name)`; `owner` owns them and is alone in them.
 async fn rooms(app: &TestApp, rooms: &str) {
@@ -123,8 +122,7 @@ async fn users_are_found_by_the_beginning_of_a_name_first_and_then_of_a_nickname
 #[tokio::test]
 async fn a_search_among_many_who_are_deleted_goes_on_behind_a_short_page() {
     // On a database of its own, where no task takes the deleted ones away.
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let mut settings = settings(&url);
     settings.purge.every_ms = 3_600_000;
     let instance = Instance::start(settings);

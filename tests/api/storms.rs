@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
-use roomward::migrations;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::app::{Answer, Instance, TestApp, eventually, find_next_ends, new_database, settings};
+use crate::app::{Answer, Instance, TestApp, eventually, find_next_ends, migrated_database, settings};
+use crate::citus::gathered;
 
 const TROUBLE: Duration = Duration::from_secs(6);
 const INSTANCES: usize = 3;
@@ -178,7 +178,11 @@ async fn hold(
     let mut holds = 0;
     while storm.goes_on() {
         let mut locked = session.begin().await.expect("a transaction");
-        sqlx::query(lock).bind(storm.apps[0].app.id).bind(keys()).execute(&mut *locked).await.expect("locks");
+        let mut keys = keys();
+        keys.sort_unstable();
+        for key in keys {
+            sqlx::query(lock).bind(storm.apps[0].app.id).bind(key).execute(&mut *locked).await.expect("locks");
+        }
         sleep(Duration::from_millis(times.start + chance(times.end - times.start))).await;
         locked.rollback().await.expect("unlocked");
         holds += 1;
@@ -357,10 +361,13 @@ async fn listed(storm: &Storm, room: &str) -> BTreeMap<&'static str, BTreeSet<St
 /// Whether nothing is left to be done in the background, and nothing is about to end.
 async fn is_calm(app: &TestApp) -> bool {
     sqlx::query_scalar(
-        "select not exists (select from users where deleted_at is not null)
+        gathered(
+            "select not exists (select from users where deleted_at is not null)
             and not exists (select from chatrooms where deleted_at is not null)
             and not exists (select from mutes where ends_at <= now() + interval '1 minute')
             and not exists (select from blocks where ends_at <= now() + interval '1 minute')",
+        )
+        .await,
     )
     .fetch_one(&app.db)
     .await
@@ -411,8 +418,8 @@ async fn rage(storm: &Arc<Storm>, url: &str) {
         makers.spawn(register_again(storm.clone()));
         makers.spawn(make_rooms(storm.clone()));
     }
-    let rooms = "select from room_counters where app = $1 and chatroom = any($2) order by app, chatroom for update";
-    let users = "select from users where app = $1 and username = any($2) for update";
+    let rooms = "select from room_counters where app = $1 and chatroom = $2 for update";
+    let users = "select from users where app = $1 and username = $2 for update";
     let others = [
         tokio::spawn(hold(storm.clone(), url.into(), rooms, || vec![pick(&ROOMS), pick(&ROOMS)], 50..401)),
         tokio::spawn(hold(storm.clone(), url.into(), users, || vec![any_user()], 10..81)),
@@ -448,8 +455,7 @@ async fn deadlocks(url: &str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_through_three_instances_breaks_no_rule_and_meets_no_deadlock() {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let mut strict = settings(&url);
     strict.limits.rooms_per_user = ROOMS_PER_USER;
     let instances: Vec<Instance> = (0..INSTANCES).map(|_| Instance::start(strict.clone())).collect();

@@ -5,17 +5,15 @@ use std::time::Duration;
 use reqwest::{Method, Response};
 use roomward::auth::{Keys, Life, Subject};
 use roomward::config::Settings;
-use roomward::migrations;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
-use crate::app::{Instance, SECRET, TestApp, eventually, new_database, numbered, settings, shared_database};
+use crate::app::{Instance, SECRET, TestApp, eventually, migrated_database, numbered, settings, shared_database};
 
 /// A service of its own on a database of its own.
 async fn alone(adjust: impl FnOnce(&mut Settings)) -> (Instance, TestApp) {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let mut settings = settings(&url);
     adjust(&mut settings);
     let instance = Instance::start(settings);

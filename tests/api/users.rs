@@ -394,8 +394,7 @@ async fn a_user_who_is_given_a_name_again_keeps_what_is_theirs() {
 #[tokio::test]
 async fn no_name_is_free_while_a_room_knows_its_user_though_another_took_all_the_time() {
     // No task helps in the background here: the database is this test's own, and its service purges once an hour.
-    let url = crate::app::new_database().await;
-    roomward::migrations::run(&url).await.expect("migrated");
+    let url = crate::app::migrated_database().await;
     let mut alone = crate::app::settings(&url);
     alone.purge.every_ms = 3_600_000;
     let instance = crate::app::Instance::start(alone);

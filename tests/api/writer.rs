@@ -8,10 +8,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use roomward::accounts::apps::App;
 use roomward::config::Settings;
-use roomward::db::Db;
+use roomward::db::{Db, Transaction};
 use roomward::error::Error;
 use roomward::events::log::Actor;
-use roomward::migrations;
 use roomward::names::{Names, PERMANENT_MS, RoomKey};
 use roomward::rooms::expiry::end_what_has_ended;
 use roomward::rooms::operation::{Operation, make};
@@ -25,9 +24,10 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 
 use crate::app::{
-    Instance, TestApp, eventually, find_next_ends, new_app, new_database, numbered, patient, plant_rooms, settings,
+    Instance, TestApp, eventually, find_next_ends, migrated_database, new_app, numbered, patient, plant_rooms, settings,
     shared_database,
 };
+use crate::citus::{is_cluster, skipped_on_cluster};
 
 const ROOMS: [&str; 3] = ["1", "2", "3"];
 /// All but the last are registered.
@@ -35,8 +35,7 @@ const USERS: [&str; 7] = ["u0", "u1", "u2", "u3", "u4", "u5", "u6"];
 
 /// A new database with what the service needs, and a way to it.
 async fn database() -> (String, PgPool) {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let db = PgPoolOptions::new().max_connections(5).connect(&url).await.expect("the database");
     (url, db)
 }
@@ -236,7 +235,8 @@ async fn rows(db: &PgPool, app: i32) -> Vec<String> {
 async fn a_batch_answers_and_leaves_what_its_changes_do_one_by_one() {
     let (_, db) = database().await;
     for seed in 1..=4_u64 {
-        let rooms_per_user = [0, 2][usize::from(seed % 2 == 0)];
+        // On a cluster, what counts over several rooms may count in another order.
+        let rooms_per_user = if is_cluster().await { 0 } else { [0, 2][usize::from(seed % 2 == 0)] };
         let (together, alone) = (stage(&db, &format!("together{seed}")).await, stage(&db, &format!("alone{seed}")).await);
         let (many, one) = (writer(&db, 256), writer(&db, 1));
         let (mut dice, mut same_dice) = (Dice(seed * 0x9e37_79b9), Dice(seed * 0x9e37_79b9));
@@ -261,18 +261,22 @@ async fn a_batch_answers_and_leaves_what_its_changes_do_one_by_one() {
                 .fetch_all(&db)
                 .await
                 .expect("figures");
+        if is_cluster().await {
+            // There a batch is about one room.
+            continue;
+        }
         assert!(transactions[0] <= 40 && transactions[1] > transactions[0], "these were batches: {transactions:?}");
     }
 }
 
 /// What is loaded of the rooms when everything is asked for.
-async fn load_all(connection: &mut sqlx::PgConnection, app: i32) -> State {
+async fn load_all(transaction: &mut Transaction, app: i32) -> State {
     let mut needs = Needs { texts: true, attributes: true, ended: 1000, ..Needs::default() };
     needs.users(&Names::new(USERS), Facts(255));
     let needs: BTreeMap<RoomKey, Needs> = ROOMS.iter().map(|id| (room_key(app, id), needs.clone())).collect();
     let keys: Vec<RoomKey> = needs.keys().cloned().collect();
-    let locks = load::lock(connection, &keys, Held::Wait).await.expect("locked");
-    load::load(connection, &needs, &locks).await.expect("loaded").state
+    let locks = load::lock(transaction, &keys, Held::Wait).await.expect("locked");
+    load::load(transaction, &needs, &locks).await.expect("loaded").state
 }
 
 /// The same without what belongs to a transaction, or may come too early.
@@ -288,11 +292,15 @@ fn lasting(mut state: State) -> State {
 
 #[tokio::test]
 async fn what_was_saved_is_what_is_loaded() {
+    if skipped_on_cluster("there a batch is about one room").await {
+        return;
+    }
     let (_, db) = database().await;
+    let service = Db::new(db.clone());
     let app = stage(&db, "org").await;
     let mut dice = Dice(0x2545_f491);
     for round in 0..120 {
-        let mut transaction = db.begin().await.expect("a transaction");
+        let mut transaction = service.begin().await.expect("a transaction");
         let before = load_all(&mut transaction, app.id).await;
         let mut after = before.clone();
         for id in ROOMS {
@@ -306,8 +314,8 @@ async fn what_was_saved_is_what_is_loaded() {
             step.make(&mut after, &key, &actor);
         }
         save::save(&mut transaction, &before, &after).await.expect("saved");
-        transaction.commit().await.expect("committed");
-        let mut transaction = db.begin().await.expect("a transaction");
+        transaction.commit().await.ok().expect("committed");
+        let mut transaction = service.begin().await.expect("a transaction");
         let loaded = load_all(&mut transaction, app.id).await;
         for room in loaded.rooms.values() {
             for end in room.people.values().flat_map(|user| [&user.mute, &user.block]).flatten() {
@@ -315,7 +323,7 @@ async fn what_was_saved_is_what_is_loaded() {
             }
         }
         assert_eq!(lasting(loaded), lasting(after), "round {round}");
-        transaction.rollback().await.expect("unlocked");
+        transaction.undo().await;
         if round % 5 == 0 {
             for table in [
                 "update mutes set ends_at = date_trunc('milliseconds', now()) where app = $1",
@@ -336,13 +344,7 @@ fn add(name: &str) -> members::Add {
 
 /// A database that refuses one user as a member.
 async fn refuse_u5(db: &PgPool) {
-    sqlx::raw_sql(
-        "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not this one'; end $$;
-         create trigger refuse before insert on members for each row when (new.username = 'u5') execute function refuse();",
-    )
-    .execute(db)
-    .await
-    .expect("a trigger");
+    sqlx::query("alter table members add constraint refuse check (username <> 'u5')").execute(db).await.expect("a constraint");
 }
 
 #[tokio::test]
@@ -446,6 +448,9 @@ async fn more_changes_than_may_wait_are_refused_at_once() {
 /// Reads of a room must not have to walk the versions that its changes leave behind under a long snapshot.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_and_goes_leaves_no_version_of_the_row_that_every_read_looks_at() {
+    if skipped_on_cluster("the figures that it looks at are those of the nodes").await {
+        return;
+    }
     let (url, db) = database().await;
     let instance = Instance::start(settings(&url));
     let app = TestApp::on(instance.address, &url).await;

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::{about, note_next_end, record};
 use crate::accounts::super_admins;
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::events::log::{Actor, Kind, Last, NewEvent};
 
@@ -66,7 +66,7 @@ pub async fn end_expired(db: &Db, app: i32, batch: u32, if_locked: IfLocked) -> 
     Ok(ended)
 }
 
-async fn end_under_lock(connection: &mut PgConnection, app: i32, last: Last, batch: u32) -> Result<usize, Error> {
+async fn end_under_lock(transaction: &mut Transaction, app: i32, last: Last, batch: u32) -> Result<usize, Error> {
     let due = sqlx::query!(
         r#"
         select username, chatroom_ends_at, statement_timestamp() as "now!" from global_mutes
@@ -76,13 +76,13 @@ async fn end_under_lock(connection: &mut PgConnection, app: i32, last: Last, bat
         app,
         i64::from(batch),
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut **transaction)
     .await?;
     if let Some(now) = due.first().map(|row| row.now) {
         let users: Vec<String> = due.iter().map(|row| row.username.clone()).collect();
-        take_ended(connection, app, &users, now).await?;
+        take_ended(transaction, app, &users, now).await?;
     }
-    note_next_end(connection, app).await?;
+    note_next_end(transaction, app).await?;
     let in_rooms = due.iter().filter_map(|row| {
         let ends_at = row.chatroom_ends_at.filter(|ends_at| *ends_at <= row.now)?;
         Some((row.username.clone(), ends_at))
@@ -91,7 +91,7 @@ async fn end_under_lock(connection: &mut PgConnection, app: i32, last: Last, bat
     over.sort_unstable_by(|(one, ends), (other, end)| (ends, one).cmp(&(end, other)));
     let told =
         over.chunks(NewEvent::MOST_USERS).filter_map(|over| about(Kind::GlobalMuteExpire, &Actor::system(), over)).collect();
-    record(connection, app, last, told).await?;
+    record(transaction, app, last, told).await?;
     Ok(due.len())
 }
 

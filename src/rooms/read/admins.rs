@@ -9,7 +9,7 @@ pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<String>, Error> {
     sqlx::query_scalar!(
         r#"
         select array(
-            select username from admins where admins.app = chatrooms.app and admins.chatroom = chatrooms.id order by seq
+            select username from admins where admins.app = $1 and admins.chatroom = $2 order by seq
         ) as "admins!"
         from chatrooms where app = $1 and id = $2 and deleted_at is null
         "#,

@@ -10,7 +10,7 @@ pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<String>, Error> {
         r#"
         select array(
             select username from blocks
-            where blocks.app = chatrooms.app and blocks.chatroom = chatrooms.id and ends_at > now() order by seq
+            where blocks.app = $1 and blocks.chatroom = $2 and ends_at > now() order by seq
         ) as "blocks!"
         from chatrooms where app = $1 and id = $2 and deleted_at is null
         "#,

@@ -45,6 +45,9 @@ pub async fn details(db: &Db, app: i32, rooms: &[RoomKey], affiliations: u32) ->
             wanted.push(key.id().to_owned());
         }
     }
+    if db.layout().await?.is_distributed() {
+        return details_on_nodes(db, app, &wanted, affiliations).await;
+    }
     Ok(sqlx::query_as!(
         Detail,
         r#"
@@ -80,6 +83,47 @@ pub async fn details(db: &Db, app: i32, rooms: &[RoomKey], affiliations: u32) ->
     )
     .fetch_all(db.pool())
     .await?)
+}
+
+/// The same on a cluster: of all rooms at once what there is to know, and of each its people.
+async fn details_on_nodes(db: &Db, app: i32, wanted: &[String], affiliations: u32) -> Result<Vec<Detail>, Error> {
+    let mut found = sqlx::query_as!(
+        Detail,
+        r#"
+        select id, name, description, custom, owner, maxusers, member_count, mute_all and mute_ends_at > now() as "mute_all!",
+               case when mute_all and mute_ends_at > now() then mute_ends_at end as "mute_ends_at?",
+               case when mute_all and mute_ends_at > now() then mute_reason end as "mute_reason?",
+               created_at, false as "shows_owner!", '{}'::text[] as "members!: NameList"
+        from chatrooms join room_counters on room_counters.app = chatrooms.app and room_counters.chatroom = chatrooms.id
+        where chatrooms.app = $1 and id = any($2::text[]) and deleted_at is null
+        "#,
+        app,
+        wanted,
+    )
+    .fetch_all(db.pool())
+    .await?;
+    found.sort_by_key(|room| wanted.iter().position(|id| *id == room.id));
+    let mut space = i64::from(affiliations);
+    for room in &mut found {
+        room.shows_owner = space > 0;
+        if space > 1 {
+            room.members = sqlx::query_scalar!(
+                r#"select array(
+                       select username from members where app = $1 and chatroom = $2 and username <> $3 order by seq limit $4
+                   ) as "members!: NameList"
+                   from room_counters where app = $1 and chatroom = $2"#,
+                app,
+                room.id,
+                room.owner,
+                space - 1,
+            )
+            .fetch_optional(db.pool())
+            .await?
+            .unwrap_or_default();
+        }
+        space -= i64::from(room.member_count);
+    }
+    Ok(found)
 }
 
 /// A room in a list of rooms.
@@ -152,16 +196,13 @@ pub async fn require(db: &Db, key: &RoomKey) -> Result<(), Error> {
 /// Fails with the first of `rooms` that does not exist.
 pub async fn require_all(db: &Db, app: i32, rooms: &[RoomKey]) -> Result<(), Error> {
     let ids: Vec<&str> = rooms.iter().map(RoomKey::id).collect();
-    let missing = sqlx::query_scalar!(
-        r#"select given.id as "id!" from unnest($2::text[]) with ordinality given (id, index)
-           where not exists (
-               select from chatrooms where chatrooms.app = $1 and chatrooms.id = given.id and deleted_at is null
-           )
-           order by index limit 1"#,
+    let there = sqlx::query_scalar!(
+        "select id from chatrooms where app = $1 and id = any($2::text[]) and deleted_at is null",
         app,
         &ids as &[&str],
     )
-    .fetch_optional(db.pool())
+    .fetch_all(db.pool())
     .await?;
-    missing.map_or(Ok(()), |room| Err(Error::RoomNotFound { room }))
+    let missing = ids.into_iter().find(|id| there.iter().all(|room| room != id));
+    missing.map_or(Ok(()), |room| Err(Error::RoomNotFound { room: room.into() }))
 }

@@ -24,7 +24,7 @@ async fn first_page(db: &Db, key: &RoomKey, size: i64) -> Result<Option<MemberPa
         r#"
         select owner, array(
             select username from members
-            where members.app = chatrooms.app and members.chatroom = chatrooms.id and username <> owner
+            where members.app = $1 and members.chatroom = $2 and username <> owner
             order by seq limit $3
         ) as "members!: NameList"
         from chatrooms where app = $1 and id = $2 and deleted_at is null
@@ -45,7 +45,7 @@ async fn later_page(db: &Db, key: &RoomKey, skip: i64, size: i64) -> Result<Opti
         r#"
         select array(
             select username from members
-            where members.app = chatrooms.app and members.chatroom = chatrooms.id and seq <> owners.seq
+            where members.app = $1 and members.chatroom = $2 and seq <> owners.seq
               and seq >= narrow.bucket << 9
             order by seq offset narrow.skip limit $4
         ) as "members!: NameList"

@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, Row as _};
 use time::{Date, OffsetDateTime, Time};
 
-use crate::db::Db;
+use crate::db::{Db, Layout};
 use crate::error::Error;
 use crate::events::log::CLIENT;
 use crate::names::{CursorPage, RoomKey, Seen, WindowPage, is_room_id, is_username};
@@ -38,7 +38,7 @@ const LISTS: [List; 3] = [
     List { kind: "block", rows: "blocks", key: &["chatroom", "username"] },
     List {
         kind: "global_mute",
-        rows: "(select app, '' collate \"C\" as chatroom, username, chatroom_ends_at as ends_at, since, actor, reason
+        rows: "(select app, ''::text collate \"C\" as chatroom, username, chatroom_ends_at as ends_at, since, actor, reason
                 from global_mutes where chatroom_ends_at is not null) muted",
         key: &["username"],
     },
@@ -122,6 +122,9 @@ impl FromStr for RestrictionCursor {
     }
 }
 
+/// The newest first.
+const ORDER: &str = "since desc, chatroom desc, username desc";
+
 /// A way to the entries of a list that fit a filter.
 ///
 /// In all of them `$1` is the app, `$2` to `$4` the moment, the room and the user at which the page begins, `$5` the kind
@@ -175,8 +178,11 @@ impl Way {
     /// planner without statistics finds the row by its key, and not among all rows of its room.
     ///
     /// That they are not newer than `$2` is said twice: no index knows of the room that is all rooms.
-    fn part(self, List { kind, rows, key }: &List) -> String {
-        const ORDER: &str = "since desc, chatroom desc, username desc";
+    fn part(self, list: &List, layout: Layout) -> String {
+        if layout.is_distributed() {
+            return self.part_on_nodes(list);
+        }
+        let List { kind, rows, key } = list;
         let entries = self.entries(rows);
         let (key, of_entry) = (key.join(", "), format!("entry.{}", key.join(", entry.")));
         format!(
@@ -207,10 +213,48 @@ impl Way {
     }
 }
 
+impl Way {
+    /// The same on a cluster: each node gives its window of rows, with their rooms, which lie beside them.
+    fn part_on_nodes(self, List { kind, rows, .. }: &List) -> String {
+        let entries = match self {
+            Self::All => String::new(),
+            Self::OfActor => format!("and actor = $8 and actor <> '{CLIENT}'"),
+            Self::OfRoom => "and chatroom = $7".into(),
+            Self::OfUser => "and username = $6".into(),
+            Self::OfUserInRoom => "and chatroom = $7 and username = $6".into(),
+        };
+        let is_live = match *kind {
+            "global_mute" => "true".into(),
+            _ => {
+                format!("exists (select from chatrooms where chatrooms.app = $1 and id = {rows}.chatroom and deleted_at is null)")
+            }
+        };
+        format!(
+            "(select '{kind}'::text collate \"C\" as kind, since, chatroom, username, nth = {WINDOW} as ends_window, ends_at, actor,
+                     reason, is_meant
+              from (
+                  select *, row_number() over (order by {ORDER}) as nth,
+                         is_in_force and ((since, chatroom, username) <> ($2, $3, $4) or '{kind}'::text < $5 collate \"C\")
+                         and ($6::text is null or username = $6)
+                         and ($7::text is null or chatroom = $7)
+                         and ($8::text is null or actor = $8) as is_meant
+                  from (
+                      select since, chatroom, username, ends_at, actor, reason, ends_at > now() and {is_live} as is_in_force
+                      from {rows}
+                      where app = $1 {entries} and since <= $2 and (since, chatroom, username) <= ($2, $3, $4)
+                      order by {ORDER} limit {WINDOW}
+                  ) entry
+              ) judged
+              where is_meant or nth = {WINDOW}
+              order by {ORDER} limit $9)"
+        )
+    }
+}
+
 /// The statement that reads all lists that are asked for, each in its way. `None`: there is none of that kind.
-fn statement(filter: &Filter, few: &[bool]) -> Option<String> {
+fn statement(filter: &Filter, few: &[bool], layout: Layout) -> Option<String> {
     let asked = LISTS.iter().zip(few).filter(|(list, _)| filter.kinds.contains(&list.kind));
-    let parts: Vec<String> = asked.map(|(list, few)| Way::of(filter, *few).part(list)).collect();
+    let parts: Vec<String> = asked.map(|(list, few)| Way::of(filter, *few).part(list, layout)).collect();
     (!parts.is_empty()).then(|| {
         let parts = parts.join(" union all ");
         format!("select * from ({parts}) found order by since desc, chatroom desc, username desc, kind desc limit $9")
@@ -231,10 +275,10 @@ async fn few_of_user(db: &Db, app: i32, user: &str) -> Result<Vec<bool>, Error> 
         r#"
         select array[
             (select count(*) from (
-                select from mutes where app = $1 and username = $2 order by chatroom limit $3::bigint + 1
+                select 1 from mutes where app = $1 and username = $2 order by chatroom limit $3::bigint + 1
             ) muted) <= $3,
             (select count(*) from (
-                select from blocks where app = $1 and username = $2 order by chatroom limit $3::bigint + 1
+                select 1 from blocks where app = $1 and username = $2 order by chatroom limit $3::bigint + 1
             ) blocked) <= $3,
             true
         ] as "few!"
@@ -300,7 +344,7 @@ pub async fn read(
         return Ok(WindowPage::default());
     }
     let few = few(db, filter).await?;
-    let Some(statement) = statement(filter, &few) else { return Ok(WindowPage::default()) };
+    let Some(statement) = statement(filter, &few, db.layout().await?) else { return Ok(WindowPage::default()) };
     let after = after.unwrap_or(RestrictionCursor::END);
     #[expect(clippy::disallowed_methods, reason = "put together from fixed pieces; tests run every combination")]
     let statement = sqlx::query_as(AssertSqlSafe(statement));

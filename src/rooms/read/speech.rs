@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use time::OffsetDateTime;
 
 use super::details;
+use crate::accounts::users;
 use crate::db::Db;
 use crate::error::Error;
 use crate::names::{Names, PERMANENT_MS, RoomKey, unix_ms};
@@ -88,59 +89,93 @@ pub struct Verdict {
     pub reason: Option<String>,
 }
 
+/// What is found out about a user in a room.
+#[expect(clippy::struct_excessive_bools, reason = "each is a list of its own")]
+struct FoundFacts {
+    username: String,
+    owner: bool,
+    mute_all: bool,
+    room_muted_until: OffsetDateTime,
+    room_reason: Option<String>,
+    member: bool,
+    admin: bool,
+    whitelisted: bool,
+    blocked_until: Option<OffsetDateTime>,
+    block_reason: Option<String>,
+    muted_until: Option<OffsetDateTime>,
+    mute_reason: Option<String>,
+    global_muted_until: Option<OffsetDateTime>,
+    global_mute_reason: Option<String>,
+}
+
 /// Whether each of `names` may speak in the room, in their order. Each name is looked up by itself.
 pub async fn check(db: &Db, key: &RoomKey, names: &Names) -> Result<Vec<Verdict>, Error> {
     if names.usernames().is_empty() {
         details::require(db, key).await?;
     }
-    let rows = sqlx::query!(
-        r#"
-        select given.username as "username!", owner = given.username as "owner!",
-               mute_all and mute_ends_at > now() as "mute_all!", mute_ends_at as room_muted_until, mute_reason as room_reason,
-               member.found is not null as "member!", admin.found is not null as "admin!",
-               white.found is not null as "whitelisted!", block.ends_at as "blocked_until?", block.reason as "block_reason?",
-               mute.ends_at as "muted_until?", mute.reason as "mute_reason?",
-               global_mute.ends_at as "global_muted_until?", global_mute.reason as "global_mute_reason?"
-        from chatrooms
-        cross join unnest($3::text[]) with ordinality given (username, index)
-        left join lateral (
-            -- A deleted user is no member, though the room may not have forgotten the user yet.
-            select true as found from members
-            where app = $1 and chatroom = $2 and members.username = given.username
-              and not exists (
-                  select from users where users.app = $1 and users.username = given.username and users.deleted_at is not null
-              )
-            limit 1
-        ) member on true
-        left join lateral (
-            select true as found from admins
-            where app = $1 and chatroom = $2 and admins.username = given.username limit 1
-        ) admin on true
-        left join lateral (
-            select true as found from whitelist
-            where app = $1 and chatroom = $2 and whitelist.username = given.username limit 1
-        ) white on true
-        left join lateral (
-            select ends_at, reason from blocks
-            where app = $1 and chatroom = $2 and blocks.username = given.username and ends_at > now() limit 1
-        ) block on true
-        left join lateral (
-            select ends_at, reason from mutes
-            where app = $1 and chatroom = $2 and mutes.username = given.username and ends_at > now() limit 1
-        ) mute on true
-        left join lateral (
-            select chatroom_ends_at as ends_at, reason from global_mutes
-            where app = $1 and global_mutes.username = given.username and chatroom_ends_at > now() limit 1
-        ) global_mute on true
-        where chatrooms.app = $1 and chatrooms.id = $2 and deleted_at is null
-        order by index
-        "#,
-        key.app,
-        key.id(),
-        names.usernames(),
-    )
-    .fetch_all(db.pool())
-    .await?;
+    macro_rules! look {
+        ($is_there:literal $(, $deleted:expr)?) => {
+            sqlx::query_as!(
+                FoundFacts,
+                r#"
+                select given.username as "username!", owner = given.username as "owner!",
+                       mute_all and mute_ends_at > now() as "mute_all!", mute_ends_at as room_muted_until, mute_reason as room_reason,
+                       member.found is not null as "member!", admin.found is not null as "admin!",
+                       white.found is not null as "whitelisted!", block.ends_at as "blocked_until?", block.reason as "block_reason?",
+                       mute.ends_at as "muted_until?", mute.reason as "mute_reason?",
+                       global_mute.ends_at as "global_muted_until?", global_mute.reason as "global_mute_reason?"
+                from chatrooms
+                cross join unnest($3::text[]) with ordinality given (username, index)
+                left join lateral (
+                    -- A deleted user is no member, though the room may not have forgotten the user yet.
+                    select true as found from members
+                    where app = $1 and chatroom = $2 and members.username = given.username"#
+                    + $is_there
+                    + r#"
+                    limit 1
+                ) member on true
+                left join lateral (
+                    select true as found from admins
+                    where app = $1 and chatroom = $2 and admins.username = given.username limit 1
+                ) admin on true
+                left join lateral (
+                    select true as found from whitelist
+                    where app = $1 and chatroom = $2 and whitelist.username = given.username limit 1
+                ) white on true
+                left join lateral (
+                    select ends_at, reason from blocks
+                    where app = $1 and chatroom = $2 and blocks.username = given.username and ends_at > now() limit 1
+                ) block on true
+                left join lateral (
+                    select ends_at, reason from mutes
+                    where app = $1 and chatroom = $2 and mutes.username = given.username and ends_at > now() limit 1
+                ) mute on true
+                left join lateral (
+                    select chatroom_ends_at as ends_at, reason from global_mutes
+                    where app = $1 and global_mutes.username = given.username and chatroom_ends_at > now() limit 1
+                ) global_mute on true
+                where chatrooms.app = $1 and chatrooms.id = $2 and deleted_at is null
+                order by index
+                "#,
+                key.app,
+                key.id(),
+                names.usernames(),
+                $($deleted)?
+            )
+            .fetch_all(db.pool())
+            .await?
+        };
+    }
+    let rows = if db.layout().await?.is_distributed() {
+        let deleted = users::deleted(db, key.app, names.usernames()).await?;
+        look!(" and given.username <> all($4::text[])", &deleted)
+    } else {
+        look!(
+            " and not exists (
+                 select from users where users.app = $1 and users.username = given.username and users.deleted_at is not null
+             )"
+        )
+    };
     if rows.is_empty() && !names.usernames().is_empty() {
         return Err(key.not_found());
     }

@@ -35,13 +35,13 @@ pub async fn list(db: &Db, app: i32, name: &Names, after: &str, size: i64) -> Re
         Standing,
         r#"
         select known.chatroom as "room!", chatrooms.owner = $2 as "owner!",
-               exists (select from admins where app = $1 and chatroom = known.chatroom and username = $2) as "admin!",
-               exists (select from members where app = $1 and chatroom = known.chatroom and username = $2) as "member!",
-               exists (select from whitelist where app = $1 and chatroom = known.chatroom and username = $2) as "whitelisted!",
+               exists (select from admins where app = $1 and chatroom = chatrooms.id and username = $2) as "admin!",
+               exists (select from members where app = $1 and chatroom = chatrooms.id and username = $2) as "member!",
+               exists (select from whitelist where app = $1 and chatroom = chatrooms.id and username = $2) as "whitelisted!",
                (select ends_at from mutes
-                where app = $1 and chatroom = known.chatroom and username = $2 and ends_at > now()) as "muted_until?",
+                where app = $1 and chatroom = chatrooms.id and username = $2 and ends_at > now()) as "muted_until?",
                (select ends_at from blocks
-                where app = $1 and chatroom = known.chatroom and username = $2 and ends_at > now()) as "blocked_until?"
+                where app = $1 and chatroom = chatrooms.id and username = $2 and ends_at > now()) as "blocked_until?"
         from (
             (select m.chatroom from members m join chatrooms c on c.app = m.app and c.id = m.chatroom and c.deleted_at is null
              where m.app = $1 and m.username = $2 and m.chatroom > $3 order by m.chatroom limit $4)

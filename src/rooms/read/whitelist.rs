@@ -10,7 +10,7 @@ pub async fn list(db: &Db, key: &RoomKey) -> Result<Vec<String>, Error> {
         r#"
         select array(
             select username from whitelist
-            where whitelist.app = chatrooms.app and whitelist.chatroom = chatrooms.id order by seq
+            where whitelist.app = $1 and whitelist.chatroom = $2 order by seq
         ) as "whitelist!"
         from chatrooms where app = $1 and id = $2 and deleted_at is null
         "#,

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::purge;
 use super::save::LEVELS;
 use crate::accounts::users;
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::events::log::{self, Actor, Kind, Last, NewEvent};
 use crate::idempotency::Uncommitted;
@@ -78,32 +78,32 @@ pub async fn create(
 
 /// `None`: the id is taken.
 async fn try_create(
-    connection: &mut PgConnection,
+    transaction: &mut Transaction,
     app: &AppKey<'_>,
     actor: &Actor,
     room: &NewRoom,
     quota: Quota,
 ) -> Result<Option<String>, Error> {
     if quota.rooms_per_app > 0 {
-        count_against_app(&mut *connection, app, quota.rooms_per_app).await?;
+        count_against_app(transaction, app, quota.rooms_per_app).await?;
     }
     let people = &room.people;
-    let registered = users::hold(&mut *connection, app.app, people.usernames(), quota.rooms_per_user > 0).await?;
+    let registered = users::hold(transaction, app.app, people.usernames(), quota.rooms_per_user > 0).await?;
     if let Some(user) = people.given().iter().find(|name| !registered.contains(*name)) {
         return Err(Error::UserNotFound { user: user.clone() });
     }
-    let full = users::in_too_many_rooms(&mut *connection, app.app, people.usernames(), quota.rooms_per_user).await?;
+    let full = users::in_too_many_rooms(transaction, app.app, people.usernames(), quota.rooms_per_user).await?;
     if let Some(user) = people.usernames().iter().find(|name| full.contains(*name)) {
         return Err(Error::ExceedLimit(format!("user {user} has joined too many chatrooms!")));
     }
-    let Some(id) = insert(&mut *connection, app.app, room).await? else { return Ok(None) };
-    record(connection, &RoomKey::from_row(app.app, id.clone()), actor, room).await?;
+    let Some(id) = insert(transaction, app.app, room).await? else { return Ok(None) };
+    record(transaction, &RoomKey::from_row(app.app, id.clone()), actor, room).await?;
     Ok(Some(id))
 }
 
 /// Writes the room, what is counted in it, and its people. Room and owner refer to each other, so they come in one
 /// statement.
-async fn insert(connection: &mut PgConnection, app: i32, room: &NewRoom) -> Result<Option<String>, Error> {
+async fn insert(transaction: &mut Transaction, app: i32, room: &NewRoom) -> Result<Option<String>, Error> {
     let (levels, shifts): (Vec<i16>, Vec<i32>) = LEVELS.iter().map(|(level, shift)| (*level, shift.cast_signed())).unzip();
     Ok(sqlx::query_scalar!(
         "with room as (
@@ -138,7 +138,7 @@ async fn insert(connection: &mut PgConnection, app: i32, room: &NewRoom) -> Resu
         &levels,
         &shifts,
     )
-    .fetch_optional(connection)
+    .fetch_optional(&mut **transaction)
     .await?)
 }
 
@@ -146,7 +146,7 @@ async fn insert(connection: &mut PgConnection, app: i32, room: &NewRoom) -> Resu
 const CREATED_WITH: usize = 60;
 
 /// Tells that a room was made. One whose id another room has had before goes on with the numbers of that one.
-async fn record(connection: &mut PgConnection, key: &RoomKey, actor: &Actor, room: &NewRoom) -> Result<(), Error> {
+async fn record(transaction: &mut Transaction, key: &RoomKey, actor: &Actor, room: &NewRoom) -> Result<(), Error> {
     let mut events = Vec::new();
     let mut members = 0;
     for people in room.people.usernames().chunks(CREATED_WITH) {
@@ -155,9 +155,9 @@ async fn record(connection: &mut PgConnection, key: &RoomKey, actor: &Actor, roo
         let event = NewEvent::new(kind, actor).users(people).counting(members);
         events.push(if kind == Kind::Create { event.after(room.fields()) } else { event });
     }
-    let former = take_former(&mut *connection, key).await?;
-    let last = log::append(&mut *connection, &Scope::Room(key.clone()), former, events).await?;
-    set_last(connection, key, last).await
+    let former = take_former(transaction, key).await?;
+    let last = log::append(transaction, &Scope::Room(key.clone()), former, events).await?;
+    set_last(transaction, key, last).await
 }
 
 /// The last event of the former room of this id: the new one goes on behind it. In a statement of its own: the insertion of
@@ -202,16 +202,17 @@ impl NewRoom {
 }
 
 /// Refuses one room too many. Creations in one app take turns here, but only where there is a quota.
-async fn count_against_app(connection: &mut PgConnection, app: &AppKey<'_>, limit: u32) -> Result<(), Error> {
-    sqlx::query!("select id from apps where id = $1 for no key update", app.app).fetch_one(&mut *connection).await?;
+async fn count_against_app(transaction: &mut Transaction, app: &AppKey<'_>, limit: u32) -> Result<(), Error> {
+    transaction.hold_app(app.app).await?;
+    sqlx::query!("select id from apps where id = $1 for no key update", app.app).fetch_one(&mut **transaction).await?;
     let rooms = sqlx::query_scalar!(
         r#"select count(*) as "count!" from (
-               select from chatrooms where app = $1 and deleted_at is null limit $2
+               select 1 from chatrooms where app = $1 and deleted_at is null limit $2
            ) counted"#,
         app.app,
         i64::from(limit),
     )
-    .fetch_one(connection)
+    .fetch_one(&mut **transaction)
     .await?;
     if rooms >= i64::from(limit) {
         return Err(Error::ExceedLimit(format!("appKey:{} has create too many chatrooms!", app.text)));

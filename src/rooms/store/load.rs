@@ -1,10 +1,15 @@
 //! Locks rooms, and loads what decisions about them need.
+//!
+//! On a cluster it is one room at a time, whose statements in [`node`] each go to the one node that has it.
+
+mod node;
 
 use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::error::Error;
 use crate::events::log::Actor;
 use crate::names::RoomKey;
@@ -23,11 +28,15 @@ pub enum Held {
 ///
 /// `no key update` and not `update`: rows that refer to the room may be written meanwhile. A transaction that waits here
 /// reads this row as it is after the wait, but no other: all that is in other rows is for the next statement.
-pub async fn lock(connection: &mut PgConnection, keys: &[RoomKey], held: Held) -> Result<Locks, Error> {
+pub async fn lock(transaction: &mut Transaction, keys: &[RoomKey], held: Held) -> Result<Locks, Error> {
+    if transaction.layout().is_distributed() {
+        let locked = node::lock(transaction, one(keys)?, held).await?;
+        return Ok(locked.into_iter().map(|row| (row.key(), row.lock())).collect());
+    }
     let (apps, chatrooms) = columns(keys);
     macro_rules! lock {
         ($statement:literal) => {
-            sqlx::query_as!(Locked, $statement, &apps, &chatrooms as &[&str]).fetch_all(connection).await?
+            sqlx::query_as!(Locked, $statement, &apps, &chatrooms as &[&str]).fetch_all(&mut **transaction).await?
         };
     }
     // Row by row, in the order given: a plan that joins the tables as a whole would lock in an order of its own.
@@ -107,6 +116,14 @@ impl Locked {
     }
 }
 
+/// The only room of a batch on a cluster. There could be more only if the layout had been found out after they were taken.
+fn one<K>(keys: &[K]) -> Result<&K, Error> {
+    match keys {
+        [key] => Ok(key),
+        _ => Err(Error::Unavailable("the database is a cluster, which was not known until now".into())),
+    }
+}
+
 fn columns(keys: &[RoomKey]) -> (Vec<i32>, Vec<&str>) {
     (keys.iter().map(|key| key.app).collect(), keys.iter().map(RoomKey::id).collect())
 }
@@ -121,21 +138,27 @@ pub struct Loaded {
 
 /// Loads what was asked for of rooms, of which those in `locked` are ours. The rest is looked up only to tell whether they
 /// exist.
-pub async fn load(connection: &mut PgConnection, needs: &BTreeMap<RoomKey, Needs>, locked: &Locks) -> Result<Loaded, Error> {
+pub async fn load(transaction: &mut Transaction, needs: &BTreeMap<RoomKey, Needs>, locked: &Locks) -> Result<Loaded, Error> {
     let keys: Vec<&RoomKey> = needs.keys().collect();
-    let mut loaded = facts(connection, &keys, needs, locked).await?;
+    let rows = if transaction.layout().is_distributed() {
+        let key = one(&keys)?;
+        node::facts(transaction, key, &needs[*key], locked.get(*key)).await?
+    } else {
+        facts(transaction, &keys, needs, locked).await?
+    };
+    let mut loaded = assemble(&keys, needs, locked, rows);
     let ours: Vec<(&RoomKey, &Needs)> = needs.iter().filter(|(key, _)| loaded.state.rooms.contains_key(*key)).collect();
     if ours.iter().any(|(_, needs)| needs.texts) {
-        texts(connection, &ours, &mut loaded.state).await?;
+        texts(transaction, &ours, &mut loaded.state).await?;
     }
     if ours.iter().any(|(_, needs)| needs.attributes) {
-        attributes(connection, &ours, &mut loaded.state).await?;
+        attributes(transaction, &ours, &mut loaded.state).await?;
     }
     for (key, needs) in &ours {
-        count_if_near_a_limit(connection, key, needs, &mut loaded.state).await?;
+        count_if_near_a_limit(transaction, key, needs, &mut loaded.state).await?;
     }
     if loaded.state.users.values().any(|user| user.rooms.is_some()) {
-        rooms_of_users(connection, &mut loaded.state).await?;
+        rooms_of_users(transaction, &mut loaded.state).await?;
     }
     Ok(loaded)
 }
@@ -179,16 +202,10 @@ async fn facts(
     keys: &[&RoomKey],
     needs: &BTreeMap<RoomKey, Needs>,
     locked: &Locks,
-) -> Result<Loaded, Error> {
+) -> Result<Vec<Fact>, Error> {
     let apps: Vec<i32> = keys.iter().map(|key| key.app).collect();
     let chatrooms: Vec<&str> = keys.iter().map(|key| key.id()).collect();
-    let ended: Vec<i32> = needs
-        .iter()
-        .map(|(key, needs)| match locked.get(key) {
-            Some(Lock { is_due: true, .. }) => i32::try_from(needs.ended).unwrap_or(i32::MAX),
-            _ => 0,
-        })
-        .collect();
+    let ended: Vec<i32> = needs.iter().map(|(key, needs)| ended(needs, locked.get(key))).collect();
     let mut wanted: Vec<(i32, &str, i32, &str, i16)> = Vec::new();
     for (index, (key, needs)) in (0_i32..).zip(needs) {
         if locked.contains_key(key) {
@@ -201,7 +218,7 @@ async fn facts(
     let user_rooms: Vec<&str> = wanted.iter().map(|row| row.3).collect();
     let names: Vec<&str> = wanted.iter().map(|row| row.1).collect();
     let bits: Vec<i16> = wanted.iter().map(|row| row.4).collect();
-    let rows = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Fact,
         r#"
         with clock as (
@@ -305,8 +322,15 @@ async fn facts(
         &bits,
     )
     .fetch_all(connection)
-    .await?;
-    Ok(assemble(keys, needs, locked, rows))
+    .await?)
+}
+
+/// How many ended rows of a room are asked for.
+fn ended(needs: &Needs, lock: Option<&Lock>) -> i32 {
+    match lock {
+        Some(Lock { is_due: true, .. }) => i32::try_from(needs.ended).unwrap_or(i32::MAX),
+        _ => 0,
+    }
 }
 
 fn assemble(keys: &[&RoomKey], needs: &BTreeMap<RoomKey, Needs>, locked: &Locks, rows: Vec<Fact>) -> Loaded {
@@ -381,8 +405,14 @@ impl Fact {
 }
 
 /// Loads what rooms are called and say.
-async fn texts(connection: &mut PgConnection, ours: &[(&RoomKey, &Needs)], state: &mut State) -> Result<(), Error> {
+async fn texts(transaction: &mut Transaction, ours: &[(&RoomKey, &Needs)], state: &mut State) -> Result<(), Error> {
     let keys: Vec<RoomKey> = ours.iter().filter(|(_, needs)| needs.texts).map(|(key, _)| (*key).clone()).collect();
+    if transaction.layout().is_distributed() {
+        let key = one(&keys)?;
+        let texts = node::texts(transaction, key).await?;
+        state.rooms.get_mut(key).into_iter().for_each(|room| room.texts = Some(texts.clone()));
+        return Ok(());
+    }
     let (apps, chatrooms) = columns(&keys);
     let rows = sqlx::query!(
         "select texts.* from unnest($1::integer[], $2::text[]) given (app, chatroom)
@@ -393,7 +423,7 @@ async fn texts(connection: &mut PgConnection, ours: &[(&RoomKey, &Needs)], state
         &apps,
         &chatrooms as &[&str],
     )
-    .fetch_all(connection)
+    .fetch_all(&mut **transaction)
     .await?;
     for row in rows {
         let texts = Texts { name: row.name, description: row.description, custom: row.custom, announcement: row.announcement };
@@ -404,18 +434,33 @@ async fn texts(connection: &mut PgConnection, ours: &[(&RoomKey, &Needs)], state
     Ok(())
 }
 
+/// A custom attribute as its table has it.
+struct AttributeRow {
+    app: i32,
+    chatroom: String,
+    key: String,
+    value: String,
+    setter: String,
+    leaves_with_setter: bool,
+}
+
 /// Loads custom attributes, at most a hundred of each room.
-async fn attributes(connection: &mut PgConnection, ours: &[(&RoomKey, &Needs)], state: &mut State) -> Result<(), Error> {
+async fn attributes(transaction: &mut Transaction, ours: &[(&RoomKey, &Needs)], state: &mut State) -> Result<(), Error> {
     let keys: Vec<RoomKey> = ours.iter().filter(|(_, needs)| needs.attributes).map(|(key, _)| (*key).clone()).collect();
-    let (apps, chatrooms) = columns(&keys);
-    let rows = sqlx::query!(
-        r#"select app as "app!", chatroom as "chatroom!", key, value, setter, leaves_with is not null as "leaves_with_setter!"
-           from unnest($1::integer[], $2::text[]) given (app, chatroom) join attributes using (app, chatroom)"#,
-        &apps,
-        &chatrooms as &[&str],
-    )
-    .fetch_all(connection)
-    .await?;
+    let rows = if transaction.layout().is_distributed() {
+        node::attributes(transaction, one(&keys)?).await?
+    } else {
+        let (apps, chatrooms) = columns(&keys);
+        sqlx::query_as!(
+            AttributeRow,
+            r#"select app as "app!", chatroom as "chatroom!", key, value, setter, leaves_with is not null as "leaves_with_setter!"
+               from unnest($1::integer[], $2::text[]) given (app, chatroom) join attributes using (app, chatroom)"#,
+            &apps,
+            &chatrooms as &[&str],
+        )
+        .fetch_all(&mut **transaction)
+        .await?
+    };
     for key in &keys {
         state.rooms.get_mut(key).into_iter().for_each(|room| room.attributes = Some(BTreeMap::new()));
     }
@@ -463,9 +508,15 @@ async fn count_if_near_a_limit(
 }
 
 /// Counts the rooms of users who are held by now, in a statement that sees what those have committed for whom it waited.
-async fn rooms_of_users(connection: &mut PgConnection, state: &mut State) -> Result<(), Error> {
+async fn rooms_of_users(transaction: &mut Transaction, state: &mut State) -> Result<(), Error> {
     let counted = state.users.iter().filter(|(_, user)| user.rooms.is_some());
     let (apps, names): (Vec<i32>, Vec<String>) = counted.map(|((app, name), _)| (*app, name.clone())).unzip();
+    if transaction.layout().is_distributed() {
+        for (app, name, rooms) in node::rooms_of_users(transaction, &apps, &names).await? {
+            state.users.get_mut(&(app, name)).into_iter().for_each(|user| user.rooms = Some(rooms));
+        }
+        return Ok(());
+    }
     let rows = sqlx::query!(
         r#"
         select given.app as "app!", given.username as "username!", counted.rooms as "rooms!"
@@ -479,7 +530,7 @@ async fn rooms_of_users(connection: &mut PgConnection, state: &mut State) -> Res
         &apps,
         &names,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut **transaction)
     .await?;
     for row in rows {
         if let Some(user) = state.users.get_mut(&(row.app, row.username)) {

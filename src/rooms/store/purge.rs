@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::create::set_last;
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::events::log::{self, Actor, Kind, Last, NewEvent};
 use crate::names::{RoomKey, Scope};
@@ -14,7 +14,7 @@ use crate::rooms::restrictions::about;
 /// How many deleted rooms whose rows are still there, up to 100,000.
 pub async fn count(db: &Db) -> Result<i64, Error> {
     let counted = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from (select from chatrooms where deleted_at is not null limit 100000) deleted"#
+        r#"select count(*) as "count!" from (select 1 from chatrooms where deleted_at is not null limit 100000) deleted"#
     );
     Ok(counted.fetch_one(db.pool()).await?)
 }
@@ -39,12 +39,12 @@ pub async fn purge(db: &Db, key: &RoomKey, batch: i64) -> Result<u64, Error> {
     Ok(rows)
 }
 
-async fn purge_some(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Result<u64, Error> {
-    let Some(last) = lock(&mut *connection, key).await? else { return Ok(0) };
-    let Some(room) = deleted_room(&mut *connection, key).await? else { return Ok(0) };
-    let mutes = mutes(&mut *connection, key, batch).await?;
-    let blocks = blocks(&mut *connection, key, batch).await?;
-    let mut leavers = members(&mut *connection, key, batch).await?;
+async fn purge_some(transaction: &mut Transaction, key: &RoomKey, batch: i64) -> Result<u64, Error> {
+    let Some(last) = lock(transaction, key).await? else { return Ok(0) };
+    let Some(room) = deleted_room(transaction, key).await? else { return Ok(0) };
+    let mutes = mutes(transaction, key, batch).await?;
+    let blocks = blocks(transaction, key, batch).await?;
+    let mut leavers = members(transaction, key, batch).await?;
     let rows = mutes.len() + blocks.len() + leavers.len() + 1;
     let is_last = [mutes.len(), blocks.len(), leavers.len()].into_iter().all(|rows| rows < usize::try_from(batch).unwrap_or(0));
     if is_last {
@@ -68,11 +68,11 @@ async fn purge_some(connection: &mut PgConnection, key: &RoomKey, batch: i64) ->
     if is_last {
         events.push(NewEvent::new(Kind::Delete, &actor));
     }
-    let last = log::append(&mut *connection, &Scope::Room(key.clone()), last, events).await?;
+    let last = log::append(transaction, &Scope::Room(key.clone()), last, events).await?;
     if is_last {
-        retire(connection, key, last).await?;
+        retire(transaction, key, last).await?;
     } else {
-        set_last(connection, key, last).await?;
+        set_last(transaction, key, last).await?;
     }
     Ok(u64::try_from(rows).unwrap_or(u64::MAX))
 }
@@ -192,7 +192,7 @@ async fn members(connection: &mut PgConnection, key: &RoomKey, batch: i64) -> Re
 }
 
 /// Removes a room in which only its owner is left, and keeps where its events end.
-async fn retire(connection: &mut PgConnection, key: &RoomKey, last: Last) -> Result<(), Error> {
+async fn retire(transaction: &mut Transaction, key: &RoomKey, last: Last) -> Result<(), Error> {
     // Room and owner refer to each other, so they go in one statement.
     sqlx::query!(
         "with owner as (delete from members where app = $1 and chatroom = $2),
@@ -205,7 +205,7 @@ async fn retire(connection: &mut PgConnection, key: &RoomKey, last: Last) -> Res
         last.n,
         last.xact,
     )
-    .execute(connection)
+    .execute(&mut **transaction)
     .await?;
     Ok(())
 }

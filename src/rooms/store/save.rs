@@ -1,10 +1,15 @@
 //! Writes what is different in the end: one statement for each table, for any number of rooms and users.
+//!
+//! On a cluster it is one room at a time, whose statements in [`node`] each go to the one node that has it.
+
+mod node;
 
 use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use crate::db::Transaction;
 use crate::error::Error;
 use crate::events::log;
 use crate::names::RoomKey;
@@ -14,8 +19,31 @@ use crate::rooms::state::{Attribute, Restriction, Room, State, Texts, UserInRoom
 /// not there.
 ///
 /// Leavers go before newcomers come, since a user may do both; what hangs on a membership comes after it.
-pub async fn save(connection: &mut PgConnection, before: &State, after: &State) -> Result<(), Error> {
+pub async fn save(transaction: &mut Transaction, before: &State, after: &State) -> Result<(), Error> {
     let changed = Changed::between(before, after);
+    if transaction.layout().is_distributed() {
+        // It is one room: no more is loaded together.
+        for (key, room) in &after.rooms {
+            node::save(transaction, key, &changed, room.is_due).await?;
+        }
+    } else {
+        write(transaction, &changed, after).await?;
+    }
+    let mut events = log::EventBatch::default();
+    for (key, room) in &after.rooms {
+        events.add(key, room.counters.last_xact, room.counters.last_event_at, &room.events);
+    }
+    if !events.is_empty() {
+        events.write(transaction).await?;
+    }
+    if changed.owners && !transaction.layout().is_distributed() {
+        sqlx::query!("set constraints owner_is_member immediate").execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+/// Writes what has changed in rooms of one PostgreSQL.
+async fn write(connection: &mut PgConnection, changed: &Changed<'_>, after: &State) -> Result<(), Error> {
     if changed.owners {
         // The former owner may leave, and the new one come, in the same batch.
         sqlx::query!("set constraints owner_is_member deferred").execute(&mut *connection).await?;
@@ -40,18 +68,7 @@ pub async fn save(connection: &mut PgConnection, before: &State, after: &State) 
     write_attributes(connection, &changed.attributes_come).await?;
     write_rooms(connection, &changed.rooms).await?;
     write_texts(connection, &changed.texts).await?;
-    find_next_ends(connection, after).await?;
-    let mut events = log::EventBatch::default();
-    for (key, room) in &after.rooms {
-        events.add(key, room.counters.last_xact, room.counters.last_event_at, &room.events);
-    }
-    if !events.is_empty() {
-        events.write(&mut *connection).await?;
-    }
-    if changed.owners {
-        sqlx::query!("set constraints owner_is_member immediate").execute(connection).await?;
-    }
-    Ok(())
+    find_next_ends(connection, after).await
 }
 
 /// Whether there is nothing to write.

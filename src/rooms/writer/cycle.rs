@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
-
 use super::Shared;
 use super::queue::Batch;
-use crate::db::CommitError;
+use crate::db::{CommitError, Transaction};
 use crate::error::Error;
 use crate::idempotency::{self, Answer, Claim};
 use crate::names::RoomKey;
@@ -61,9 +59,9 @@ impl Shared {
     }
 
     /// Does all of it but the commit. Whether there is anything to commit.
-    async fn work(&self, connection: &mut PgConnection, batch: &mut Batch, left: &mut Batch, held: Held) -> Result<bool, Error> {
+    async fn work(&self, transaction: &mut Transaction, batch: &mut Batch, left: &mut Batch, held: Held) -> Result<bool, Error> {
         let keys: Vec<RoomKey> = batch.keys().cloned().collect();
-        let locks = load::lock(connection, &keys, held).await?;
+        let locks = load::lock(transaction, &keys, held).await?;
         if held == Held::Wait {
             // Others have come while these waited, and some of these have gone.
             for (key, jobs) in batch.iter_mut() {
@@ -71,9 +69,9 @@ impl Shared {
                 jobs.extend(self.queue.take_more(key));
             }
         }
-        let loaded = load::load(connection, &needs(batch), &locks).await?;
+        let loaded = load::load(transaction, &needs(batch), &locks).await?;
         left.extend(loaded.held.iter().filter_map(|key| batch.remove_entry(key)));
-        refuse_lost_claims(connection, batch).await?;
+        refuse_lost_claims(transaction, batch).await?;
 
         let before = loaded.state;
         let mut after = before.clone();
@@ -84,11 +82,11 @@ impl Shared {
 
         let is_same = save::is_same(&before, &after);
         if !is_same {
-            save::save(connection, &before, &after).await?;
+            save::save(transaction, &before, &after).await?;
         }
         let answers: Vec<(&Claim, &Answer)> = batch.values().flatten().filter_map(|job| job.kept()).collect();
         if !answers.is_empty() {
-            idempotency::keep(connection, &answers).await?;
+            idempotency::keep(transaction, &answers).await?;
         }
         Ok(!is_same || !answers.is_empty())
     }
@@ -115,12 +113,12 @@ fn end_expired(state: &mut State) {
 }
 
 /// Holds the claims of calls that must not be made twice. A call whose claim another instance has taken over is not made.
-async fn refuse_lost_claims(connection: &mut PgConnection, batch: &mut Batch) -> Result<(), Error> {
+async fn refuse_lost_claims(transaction: &mut Transaction, batch: &mut Batch) -> Result<(), Error> {
     let claims: Vec<&Claim> = batch.values().flatten().filter_map(|job| job.claim()).collect();
     if claims.is_empty() {
         return Ok(());
     }
-    let held = idempotency::hold(connection, &claims).await?;
+    let held = idempotency::hold(transaction, &claims).await?;
     for job in batch.values_mut().flatten() {
         if job.claim().is_some_and(|claim| !held.contains(&claim.id())) {
             job.refuse(Error::IdempotencyKeyBusy);

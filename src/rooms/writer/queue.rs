@@ -66,11 +66,12 @@ impl Queue {
         Ok(waiting.wants_lane(self.lanes))
     }
 
-    /// Takes what waits, as much as makes a batch. `None`: nothing waits, and the lane that asks is over.
-    pub(super) fn take(&self) -> Option<Batch> {
+    /// Takes what waits, as much as makes a batch, of so many rooms at most. `None`: nothing waits, and the lane that asks is
+    /// over.
+    pub(super) fn take(&self, rooms: usize) -> Option<Batch> {
         let mut waiting = self.lock();
         let (mut batch, mut names) = (Batch::new(), 0);
-        while names < self.batch {
+        while names < self.batch && batch.len() < rooms {
             let Some(key) = waiting.ready.pop_front() else { break };
             let jobs = waiting.take(&key, self.batch, &mut names);
             if jobs.is_empty() {

@@ -14,11 +14,10 @@ use std::time::Duration;
 use md5::Digest as _;
 use reqwest::Method;
 use roomward::config::Settings;
-use roomward::migrations;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{Answer, Instance, TestApp, eventually, new_database, settings};
+use crate::app::{Answer, Instance, TestApp, eventually, migrated_database, settings};
 
 const HUSH: &str = "hush, this is the rule's";
 
@@ -233,8 +232,7 @@ pub fn security(body: &Value, secret: &str) -> String {
 
 /// An instance with settings of its own, alone with its database, and an app on it.
 async fn alone(set: impl FnOnce(&mut Settings)) -> (Instance, TestApp) {
-    let url = new_database().await;
-    migrations::run(&url).await.expect("migrated");
+    let url = migrated_database().await;
     let mut settings = settings(&url);
     set(&mut settings);
     let instance = Instance::start(settings);

@@ -8,6 +8,7 @@ use roomward::db::Db;
 
 use super::{Reaction, Receiver, all_are, alone, happen, log, paused_rule, rule, waiting_for_locks, write};
 use crate::app::{Instance, TestApp, eventually, numbered, settings, shared_database};
+use crate::citus::skipped_on_cluster;
 
 #[tokio::test]
 async fn instances_share_the_work_and_send_nothing_twice_and_leave_no_queue_behind() {
@@ -66,6 +67,9 @@ async fn a_claimed_queue_is_left_alone_and_taken_over_when_its_claim_has_ended()
 /// The one moment at which a delivery could be forgotten: it comes while its queue is being removed as empty.
 #[tokio::test]
 async fn a_queue_to_which_a_delivery_comes_at_the_last_moment_stays() {
+    if skipped_on_cluster("it watches who waits for a lock, and there that is on another node").await {
+        return;
+    }
     let app = TestApp::new().await;
     let id = paused_rule(&app).await;
     happen(&app, "r1", 1).await;
@@ -107,8 +111,9 @@ async fn a_result_that_comes_after_the_claim_is_lost_is_not_written() {
     let id = rule(&app, &receiver.url("/"), &["*"]).await;
     happen(&app, "r1", 1).await;
     receiver.has(1).await;
-    sqlx::query("update callback_lines set claim = gen_random_uuid(), next_at = now() + interval '1 hour' where rule = $1")
+    sqlx::query("update callback_lines set claim = $2, next_at = now() + interval '1 hour' where rule = $1")
         .bind(id)
+        .bind(uuid::Uuid::new_v4())
         .execute(&app.db)
         .await
         .expect("taken over");
