@@ -2,6 +2,7 @@
 //!
 //! A rule's secret goes in and never comes out.
 
+use actix_web::HttpResponse;
 use actix_web::web::{self, ServiceConfig};
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -123,7 +124,7 @@ async fn list(call: Call) -> Result<Reply<Vec<Shown>>, Error> {
     Ok(call.reply(rules.into_iter().map(Shown::from).collect()).count(count))
 }
 
-async fn create(call: Call) -> Result<Reply<Made>, Error> {
+async fn create(call: Call) -> Result<HttpResponse, Error> {
     call.params().only(&[])?;
     let body = call.body()?;
     let url = read_url(&call, &body)?.ok_or_else(|| Error::missing("url"))?;
@@ -133,8 +134,8 @@ async fn create(call: Call) -> Result<Reply<Made>, Error> {
     let id = Uuid::new_v4();
     let sealed = call.state.sender.seal(id, &secret)?;
     let rule = NewRule { id, url: &url, sealed: &sealed, kinds: &kinds, paused };
-    let created = unix_ms(rules::create(&call.state.db, call.app.id, &rule).await?);
-    Ok(call.reply(Made { id, url, kinds, paused, created }))
+    let made = rules::create(&call.state.db, call.app.id, &rule).await?;
+    call.commit(made, |call, created| Ok(call.reply(Made { id, url, kinds, paused, created: unix_ms(created) }))).await
 }
 
 async fn get(call: Call) -> Result<Reply<Shown>, Error> {
@@ -161,11 +162,11 @@ struct Deleted {
     deleted: bool,
 }
 
-async fn delete(call: Call) -> Result<Reply<Deleted>, Error> {
+async fn delete(call: Call) -> Result<HttpResponse, Error> {
     call.params().only(&[])?;
     let id = rule_id(&call)?;
-    rules::delete(&call.state.db, call.app.id, id).await?;
-    Ok(call.reply(Deleted { id, deleted: true }))
+    let deleted = rules::delete(&call.state.db, call.app.id, id).await?;
+    call.commit(deleted, |call, ()| Ok(call.reply(Deleted { id, deleted: true }))).await
 }
 
 /// A status of 0: no answer came.

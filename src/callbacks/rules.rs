@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::log::Kind;
+use crate::idempotency::Uncommitted;
 
 /// The most rules of one app.
 pub const MAX_RULES: i64 = 4;
@@ -87,7 +88,7 @@ pub fn is_secret(text: &str) -> bool {
 }
 
 /// Makes a rule, and returns when that was. Locks the app's row first, so that no other call makes a fifth rule meanwhile.
-pub async fn create(db: &Db, app: i32, rule: &NewRule<'_>) -> Result<OffsetDateTime, Error> {
+pub async fn create(db: &Db, app: i32, rule: &NewRule<'_>) -> Result<Uncommitted<OffsetDateTime>, Error> {
     let mut transaction = db.begin().await?;
     let done = async {
         transaction.hold_app(app).await?;
@@ -115,7 +116,7 @@ pub async fn create(db: &Db, app: i32, rule: &NewRule<'_>) -> Result<OffsetDateT
         .await?)
     }
     .await;
-    transaction.end(done).await
+    Uncommitted::new(db, transaction, done).await
 }
 
 /// The rules of an app, in the order in which they were made.
@@ -242,12 +243,20 @@ pub async fn update(db: &Db, app: i32, id: Uuid, wanted: &Changes<'_>) -> Result
 }
 
 /// Deletes a rule: nothing more is sent, and its deliveries go in the background.
-pub async fn delete(db: &Db, app: i32, id: Uuid) -> Result<(), Error> {
-    let deleted =
-        sqlx::query!("update callback_rules set deleted_at = now() where app = $1 and id = $2 and deleted_at is null", app, id,)
-            .execute(db.pool())
-            .await?;
-    if deleted.rows_affected() == 0 { Err(not_found(id)) } else { Ok(()) }
+pub async fn delete(db: &Db, app: i32, id: Uuid) -> Result<Uncommitted<()>, Error> {
+    let mut transaction = db.begin().await?;
+    let done = async {
+        let deleted = sqlx::query!(
+            "update callback_rules set deleted_at = now() where app = $1 and id = $2 and deleted_at is null",
+            app,
+            id
+        )
+        .execute(&mut *transaction)
+        .await?;
+        if deleted.rows_affected() == 0 { Err(not_found(id)) } else { Ok(()) }
+    }
+    .await;
+    Uncommitted::new(db, transaction, done).await
 }
 
 /// The sealed secrets of `size` rules behind `after`, of all apps, by id.

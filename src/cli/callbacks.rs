@@ -126,7 +126,7 @@ pub async fn run(settings: &Settings, command: CallbackCommand) -> Result<ExitCo
         }
         CallbackCommand::Pause(rule) => pause(rule, true).await?,
         CallbackCommand::Resume(rule) => pause(rule, false).await?,
-        CallbackCommand::Delete(rule) => rules::delete(&db, find(&db, &rule.app).await?.id, rule.id).await?,
+        CallbackCommand::Delete(rule) => rules::delete(&db, find(&db, &rule.app).await?.id, rule.id).await?.commit().await?,
         CallbackCommand::Replay { rule, room, from, to, from_ms, to_ms } => {
             let app = find(&db, &rule.app).await?.id;
             let range = match room {
@@ -162,6 +162,6 @@ async fn create_rule(
     }
     let (id, secret) = (Uuid::new_v4(), SecretString::from(secret));
     let sealed = sender.seal(id, &secret)?;
-    rules::create(db, app.id, &NewRule { id, url, sealed: &sealed, kinds, paused }).await?;
+    rules::create(db, app.id, &NewRule { id, url, sealed: &sealed, kinds, paused }).await?.commit().await?;
     Ok((id, Some(secret).filter(|_| !is_given)))
 }

@@ -115,10 +115,10 @@ async fn a_repeated_call_is_made_once_and_answered_with_the_same_bytes() {
     assert_eq!((rooms, keys(&app).await), (1, 6));
 }
 
-/// How many rooms, users and events there are.
-async fn everything(app: &TestApp) -> (i64, i64, i64) {
+/// How many rooms, users, callback rules and events there are.
+async fn everything(app: &TestApp) -> (i64, i64, i64, i64) {
     let counts = "select (select count(*) from chatrooms), (select count(*) from users where deleted_at is null),
-                  (select count(*) from events)";
+                  (select count(*) from callback_rules where deleted_at is null), (select count(*) from events)";
     sqlx::query_as(counts).fetch_one(&app.db).await.expect("a row")
 }
 
@@ -129,7 +129,13 @@ async fn a_call_whose_answer_cannot_be_kept_is_not_made() {
     let instance = Instance::start(settings(&url));
     let app = TestApp::on(instance.address, &url).await;
     app.users(&["ann", "bob", "cat", "dan"]).await;
+    let rule = json!({"url": "http://127.0.0.1:1/", "secret": "s", "paused": true});
+    let made = app.post_json("/callbacks/rules", rule.clone()).await.json();
+    let doomed_rule = format!("/callbacks/rules/{}", made["data"]["id"].as_str().expect("an id"));
+    let rule = rule.to_string();
     for (method, path, body) in [
+        (Method::POST, "/callbacks/rules", &*rule),
+        (Method::DELETE, &*doomed_rule, ""),
         (Method::POST, "/chatrooms", r#"{"name":"n","description":"d","owner":"ann"}"#),
         (Method::POST, "/chatrooms", r#"{"name":"n","description":"d","owner":"ann","roomid":"room"}"#),
         (Method::PUT, "/chatrooms/room", r#"{"name":"other"}"#),

@@ -43,7 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("events", &["background", "config", "db", "error", "figures", "names"]),
     ("accounts", &["auth", "config", "db", "error", "events", "idempotency", "names", "search"]),
     ("rooms", &["accounts", "config", "db", "error", "events", "idempotency", "names", "search"]),
-    ("callbacks", &["auth", "background", "config", "db", "error", "events", "figures", "names"]),
+    ("callbacks", &["auth", "background", "config", "db", "error", "events", "figures", "idempotency", "names"]),
     (
         "tasks",
         &["accounts", "background", "callbacks", "config", "db", "error", "events", "figures", "idempotency", "names", "rooms"],
