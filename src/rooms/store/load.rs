@@ -1,6 +1,6 @@
 //! Locks rooms, and loads what decisions about them need.
 //!
-//! On a cluster it is one room at a time, whose statements in [`node`] each go to the one node that has it.
+//! On a cluster it is one room at a time, whose statements in `node` each go to the one node that has it.
 
 mod node;
 

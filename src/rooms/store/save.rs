@@ -1,6 +1,6 @@
 //! Writes what is different in the end: one statement for each table, for any number of rooms and users.
 //!
-//! On a cluster it is one room at a time, whose statements in [`node`] each go to the one node that has it.
+//! On a cluster it is one room at a time, whose statements in `node` each go to the one node that has it.
 
 mod node;
 
