@@ -7,4 +7,5 @@ pub mod moderators;
 pub mod super_admins;
 pub mod tokens;
 pub mod user_list;
+pub mod user_search;
 pub mod users;

@@ -17,8 +17,8 @@ use super::openapi::{failures as fails, form};
 use super::paging::{self, Page};
 use super::reply::{Reply, UserReply, now_ms};
 use super::{idempotent_resource, resource};
-use crate::accounts::user_list;
 use crate::accounts::users::{self, Registration, User};
+use crate::accounts::{user_list, user_search};
 use crate::error::Error;
 use crate::names::{MAX_NAME_BYTES, Names, is_username, unix_ms};
 use crate::rooms::user_deletion;
@@ -363,7 +363,7 @@ async fn search(call: &Call, text: &str) -> Result<(Vec<User>, Option<String>), 
     let after = call.state.cursors.read(&scope, &params)?;
     let Some(prefix) = Prefix::new(text) else { return Ok((Vec::new(), None)) };
     let limit = paging::limit(&params, DEFAULT_LIMIT, MAX_LIMIT);
-    let page = users::search(&call.state.db.for_lists(), app, &prefix, after, limit).await?;
+    let page = user_search::search(&call.state.db.for_lists(), app, &prefix, after, limit).await?;
     Ok((page.entries, page.next.map(|next| call.state.cursors.write(&scope, &next))))
 }
 

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::format::{Restriction, Room, User};
 use super::room::{Known, Plan};
+use crate::accounts::users;
 use crate::db::{Db, Transaction};
 use crate::error::Error;
 use crate::events::log::Last;
@@ -108,13 +109,7 @@ pub async fn registered(transaction: &mut Transaction, app: i32, names: &[String
         if hold {
             transaction.hold_users(app, names, false).await?;
         }
-        sqlx::query_scalar!(
-            "select username from users where app = $1 and username = any($2::text[]) and deleted_at is null",
-            app,
-            names,
-        )
-        .fetch_all(&mut **transaction)
-        .await?
+        users::registered(transaction, app, names).await?
     } else if hold {
         let locked = sqlx::query_scalar!(
             r#"select held.username as "username!"
