@@ -36,9 +36,6 @@ pub async fn save(transaction: &mut Transaction, before: &State, after: &State) 
     if !events.is_empty() {
         events.write(transaction).await?;
     }
-    if changed.owners && !transaction.layout().is_distributed() {
-        sqlx::query!("set constraints owner_is_member immediate").execute(&mut **transaction).await?;
-    }
     Ok(())
 }
 
@@ -68,7 +65,11 @@ async fn write(connection: &mut PgConnection, changed: &Changed<'_>, after: &Sta
     write_attributes(connection, &changed.attributes_come).await?;
     write_rooms(connection, &changed.rooms).await?;
     write_texts(connection, &changed.texts).await?;
-    find_next_ends(connection, after).await
+    find_next_ends(connection, after).await?;
+    if changed.owners {
+        sqlx::query!("set constraints owner_is_member immediate").execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// Whether there is nothing to write.
@@ -399,6 +400,27 @@ async fn count_leavers(connection: &mut PgConnection, differences: &BTreeMap<(&R
     Ok(())
 }
 
+/// Restrictions but for whom they are on, column by column.
+struct RestrictionColumns<'a> {
+    seqs: Vec<i64>,
+    ends: Vec<OffsetDateTime>,
+    sinces: Vec<OffsetDateTime>,
+    actors: Vec<&'a str>,
+    reasons: Vec<Option<&'a str>>,
+}
+
+impl<'a> RestrictionColumns<'a> {
+    fn of(come: &[(&'a RoomKey, &'a str, &'a Restriction)]) -> Self {
+        Self {
+            seqs: come.iter().map(|(.., row)| row.seq).collect(),
+            ends: come.iter().map(|(.., row)| row.ends_at).collect(),
+            sinces: come.iter().map(|(.., row)| row.since).collect(),
+            actors: come.iter().map(|(.., row)| &*row.actor.name).collect(),
+            reasons: come.iter().map(|(.., row)| row.actor.reason.as_deref()).collect(),
+        }
+    }
+}
+
 /// A function that begins restrictions, or writes them anew in their places.
 macro_rules! restrict {
     ($(#[$doc:meta])* $function:ident, $statement:literal) => {
@@ -408,21 +430,17 @@ macro_rules! restrict {
                 return Ok(());
             }
             let (apps, chatrooms, names) = keys(come.iter().map(|(key, name, _)| (*key, *name)));
-            let seqs: Vec<i64> = come.iter().map(|(.., row)| row.seq).collect();
-            let ends: Vec<OffsetDateTime> = come.iter().map(|(.., row)| row.ends_at).collect();
-            let sinces: Vec<OffsetDateTime> = come.iter().map(|(.., row)| row.since).collect();
-            let actors: Vec<&str> = come.iter().map(|(.., row)| &*row.actor.name).collect();
-            let reasons: Vec<Option<&str>> = come.iter().map(|(.., row)| row.actor.reason.as_deref()).collect();
+            let columns = RestrictionColumns::of(come);
             sqlx::query!(
                 $statement,
                 &apps,
                 &chatrooms as &[&str],
                 &names as &[&str],
-                &seqs,
-                &ends,
-                &sinces,
-                &actors as &[&str],
-                &reasons as &[Option<&str>],
+                &columns.seqs,
+                &columns.ends,
+                &columns.sinces,
+                &columns.actors as &[&str],
+                &columns.reasons as &[Option<&str>],
             )
             .execute(connection)
             .await?;
@@ -450,17 +468,32 @@ restrict!(
          set ends_at = excluded.ends_at, since = excluded.since, actor = excluded.actor, reason = excluded.reason"
 );
 
+/// Custom attributes but for their keys, column by column.
+struct AttributeColumns<'a> {
+    values: Vec<&'a str>,
+    /// Empty where the setter was deleted: no user has the empty name.
+    setters: Vec<&'a str>,
+    leaves_with: Vec<Option<&'a str>>,
+}
+
+impl<'a> AttributeColumns<'a> {
+    fn of(come: &[(&'a RoomKey, &'a str, &'a Attribute)]) -> Self {
+        let setter = |attribute: &'a Attribute| attribute.setter.as_deref();
+        Self {
+            values: come.iter().map(|(.., attribute)| &*attribute.value).collect(),
+            setters: come.iter().map(|(.., attribute)| setter(attribute).unwrap_or_default()).collect(),
+            leaves_with: come.iter().map(|(.., attribute)| setter(attribute).filter(|_| attribute.leaves_with_setter)).collect(),
+        }
+    }
+}
+
 /// Sets custom attributes.
 async fn write_attributes(connection: &mut PgConnection, come: &[(&RoomKey, &str, &Attribute)]) -> Result<(), Error> {
     if come.is_empty() {
         return Ok(());
     }
     let (apps, chatrooms, names) = keys(come.iter().map(|(key, name, _)| (*key, *name)));
-    let values: Vec<&str> = come.iter().map(|(.., attribute)| &*attribute.value).collect();
-    // The column is empty where the setter was deleted: no user has the empty name.
-    let setters: Vec<&str> = come.iter().map(|(.., attribute)| attribute.setter.as_deref().unwrap_or_default()).collect();
-    let leaves_with: Vec<Option<&str>> =
-        come.iter().map(|(.., attribute)| attribute.setter.as_deref().filter(|_| attribute.leaves_with_setter)).collect();
+    let columns = AttributeColumns::of(come);
     sqlx::query!(
         "insert into attributes (app, chatroom, key, value, setter, leaves_with)
          select * from unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
@@ -469,9 +502,9 @@ async fn write_attributes(connection: &mut PgConnection, come: &[(&RoomKey, &str
         &apps,
         &chatrooms as &[&str],
         &names as &[&str],
-        &values as &[&str],
-        &setters as &[&str],
-        &leaves_with as &[Option<&str>],
+        &columns.values as &[&str],
+        &columns.setters as &[&str],
+        &columns.leaves_with as &[Option<&str>],
     )
     .execute(connection)
     .await?;

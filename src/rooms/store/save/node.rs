@@ -2,9 +2,8 @@
 //! rows that come are taken from the room that is there, for the same reason.
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 
-use super::{Changed, Restriction, Room, Texts};
+use super::{AttributeColumns, Changed, Restriction, RestrictionColumns, Room, Texts};
 use crate::error::Error;
 use crate::names::RoomKey;
 use crate::rooms::state::Attribute;
@@ -225,11 +224,7 @@ macro_rules! restrict {
                 return Ok(());
             }
             let names: Vec<&str> = come.iter().map(|(_, name, _)| *name).collect();
-            let seqs: Vec<i64> = come.iter().map(|(.., row)| row.seq).collect();
-            let ends: Vec<OffsetDateTime> = come.iter().map(|(.., row)| row.ends_at).collect();
-            let sinces: Vec<OffsetDateTime> = come.iter().map(|(.., row)| row.since).collect();
-            let actors: Vec<&str> = come.iter().map(|(.., row)| &*row.actor.name).collect();
-            let reasons: Vec<Option<&str>> = come.iter().map(|(.., row)| row.actor.reason.as_deref()).collect();
+            let columns = RestrictionColumns::of(come);
             sqlx::query!(
                 "insert into " + $table + " (app, chatroom, username, seq, ends_at, since, actor, reason)
                  select room.app, room.chatroom, given.*
@@ -241,11 +236,11 @@ macro_rules! restrict {
                 key.app,
                 key.id(),
                 &names as &[&str],
-                &seqs,
-                &ends,
-                &sinces,
-                &actors as &[&str],
-                &reasons as &[Option<&str>],
+                &columns.seqs,
+                &columns.ends,
+                &columns.sinces,
+                &columns.actors as &[&str],
+                &columns.reasons as &[Option<&str>],
             )
             .execute(connection)
             .await?;
@@ -275,11 +270,7 @@ async fn write_attributes(
         return Ok(());
     }
     let names: Vec<&str> = come.iter().map(|(_, name, _)| *name).collect();
-    let values: Vec<&str> = come.iter().map(|(.., attribute)| &*attribute.value).collect();
-    // The column is empty where the setter was deleted: no user has the empty name.
-    let setters: Vec<&str> = come.iter().map(|(.., attribute)| attribute.setter.as_deref().unwrap_or_default()).collect();
-    let leaves_with: Vec<Option<&str>> =
-        come.iter().map(|(.., attribute)| attribute.setter.as_deref().filter(|_| attribute.leaves_with_setter)).collect();
+    let columns = AttributeColumns::of(come);
     sqlx::query!(
         "insert into attributes (app, chatroom, key, value, setter, leaves_with)
          select room.app, room.chatroom, given.*
@@ -290,9 +281,9 @@ async fn write_attributes(
         key.app,
         key.id(),
         &names as &[&str],
-        &values as &[&str],
-        &setters as &[&str],
-        &leaves_with as &[Option<&str>],
+        &columns.values as &[&str],
+        &columns.setters as &[&str],
+        &columns.leaves_with as &[Option<&str>],
     )
     .execute(connection)
     .await?;
