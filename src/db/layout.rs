@@ -103,30 +103,27 @@ impl Transaction {
         if !self.layout().is_distributed() || names.is_empty() {
             return Ok(());
         }
+        macro_rules! hold {
+            ($function:literal) => {
+                sqlx::query!(
+                    "select "
+                        + $function
+                        + "($1, number) from (
+                         select distinct hashtext($2::integer || '/' || username) & 1023 as number
+                         from unnest($3::text[]) username order by 1 offset 0
+                     ) numbers",
+                    Self::USERS,
+                    app,
+                    names,
+                )
+                .execute(&mut **self)
+                .await?
+            };
+        }
         if alone {
-            sqlx::query!(
-                "select pg_advisory_xact_lock($1, number) from (
-                     select distinct hashtext($2::integer || '/' || username) & 1023 as number
-                     from unnest($3::text[]) username order by 1 offset 0
-                 ) numbers",
-                Self::USERS,
-                app,
-                names,
-            )
-            .execute(&mut **self)
-            .await?;
+            hold!("pg_advisory_xact_lock");
         } else {
-            sqlx::query!(
-                "select pg_advisory_xact_lock_shared($1, number) from (
-                     select distinct hashtext($2::integer || '/' || username) & 1023 as number
-                     from unnest($3::text[]) username order by 1 offset 0
-                 ) numbers",
-                Self::USERS,
-                app,
-                names,
-            )
-            .execute(&mut **self)
-            .await?;
+            hold!("pg_advisory_xact_lock_shared");
         }
         Ok(())
     }

@@ -177,38 +177,37 @@ pub async fn of_app(db: &Db, app: i32, since: Option<&Position>, limit: i64, kin
     macro_rules! read {
         ($below:literal $(, $horizon:expr)?) => {
             sqlx::query_as!(
-        FeedRow,
-        r#"
-        with seen as materialized (
-            select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, undoes, happened_at from events
-            where app = $1 and (xact, chatroom, n) > ($2, $3, $4)
-              and "#
+                FeedRow,
+                r#"
+                with seen as materialized (
+                    select xact, chatroom, n, kind, users, before::text, after::text, actor, reason, undoes, happened_at from events
+                    where app = $1 and (xact, chatroom, n) > ($2, $3, $4) and "#
                     + $below
                     + r#"
-            order by xact, chatroom, n limit $7
-        ),
-        wanted as (
-            select * from seen where $5::text[] is null or kind = any($5) order by xact, chatroom, n limit $6
-        ),
-        furthest as (
-            select * from seen order by xact desc, chatroom desc, n desc limit 1
-        )
-        select index as "index!", xact as "xact!", chatroom as "chatroom!", n as "n!", kind as "kind!", users as "users!",
-               before, after, actor as "actor!", reason, undoes, happened_at as "happened_at!"
-        from (select *, 1::bigint as index from wanted union all select *, 2::bigint from furthest) found
-        order by index, xact, chatroom, n
-        "#,
-        app,
-        start.xact,
-        start.chatroom,
-        start.n,
-        kinds,
-        limit,
-        if kinds.is_some() { WINDOW } else { limit },
-        $($horizon)?
-    )
-    .fetch_all(db.pool())
-    .await?
+                    order by xact, chatroom, n limit $7
+                ),
+                wanted as (
+                    select * from seen where $5::text[] is null or kind = any($5) order by xact, chatroom, n limit $6
+                ),
+                furthest as (
+                    select * from seen order by xact desc, chatroom desc, n desc limit 1
+                )
+                select index as "index!", xact as "xact!", chatroom as "chatroom!", n as "n!", kind as "kind!", users as "users!",
+                       before, after, actor as "actor!", reason, undoes, happened_at as "happened_at!"
+                from (select *, 1::bigint as index from wanted union all select *, 2::bigint from furthest) found
+                order by index, xact, chatroom, n
+                "#,
+                app,
+                start.xact,
+                start.chatroom,
+                start.n,
+                kinds,
+                limit,
+                if kinds.is_some() { WINDOW } else { limit },
+                $($horizon)?
+            )
+            .fetch_all(db.pool())
+            .await?
         };
     }
     let rows = if let Some(horizon) = horizon {
@@ -263,24 +262,22 @@ async fn ends_below(db: &Db, app: i32, horizon: Option<i64>) -> Result<Ends, Err
     macro_rules! read {
         ($below:literal $(, $horizon:expr)?) => {
             sqlx::query_as!(
-        EndsRow,
-        r#"
-        select gone_xact, gone_chatroom, gone_n, xact as "xact?", chatroom as "chatroom?", n as "n?"
-        from apps left join lateral (
-            select xact, chatroom, n from events
-            where app = $1
-              and "#
+                EndsRow,
+                r#"
+                select gone_xact, gone_chatroom, gone_n, xact as "xact?", chatroom as "chatroom?", n as "n?"
+                from apps left join lateral (
+                    select xact, chatroom, n from events where app = $1 and "#
                     + $below
                     + r#"
-            order by xact desc, chatroom desc, n desc limit 1
-        ) last on true
-        where id = $1
-        "#,
-        app,
-        $($horizon)?
-    )
-    .fetch_one(db.pool())
-    .await?
+                    order by xact desc, chatroom desc, n desc limit 1
+                ) last on true
+                where id = $1
+                "#,
+                app,
+                $($horizon)?
+            )
+            .fetch_one(db.pool())
+            .await?
         };
     }
     let row = if let Some(horizon) = horizon {
@@ -318,59 +315,45 @@ pub async fn read_since(db: &Db, wanted: &[(Scope, Position)], limit: i64) -> Re
 }
 
 async fn rooms_since(db: &Db, rooms: &[(i64, &RoomKey, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {
-    if db.layout().await?.is_distributed() {
-        return rooms_on_nodes_since(db, rooms, limit).await;
+    let indexes: Vec<i64> = rooms.iter().map(|(index, ..)| *index).collect();
+    let apps: Vec<i32> = rooms.iter().map(|(_, key, _)| key.app).collect();
+    let ids: Vec<&str> = rooms.iter().map(|(_, key, _)| key.id()).collect();
+    let numbers: Vec<i64> = rooms.iter().map(|(.., position)| position.n).collect();
+    macro_rules! read {
+        ($events:literal) => {
+            sqlx::query_as!(
+                FeedRow,
+                r#"
+                select index as "index!", 0::bigint as "xact!", event.chatroom, event.n, kind, users, before::text, after::text, actor,
+                       reason, undoes, happened_at
+                from unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[]) feed (index, app, chatroom, n)"#
+                    + $events
+                    + " order by index, event.n",
+                &indexes,
+                &apps,
+                &ids as &[&str],
+                &numbers,
+                limit,
+            )
+            .fetch_all(db.pool())
+            .await?
+        };
     }
-    let indexes: Vec<i64> = rooms.iter().map(|(index, ..)| *index).collect();
-    let apps: Vec<i32> = rooms.iter().map(|(_, key, _)| key.app).collect();
-    let ids: Vec<&str> = rooms.iter().map(|(_, key, _)| key.id()).collect();
-    let numbers: Vec<i64> = rooms.iter().map(|(.., position)| position.n).collect();
-    Ok(sqlx::query_as!(
-        FeedRow,
-        r#"
-        select index as "index!", 0::bigint as "xact!", event.chatroom, event.n, kind, users, before, after, actor, reason,
-               undoes, happened_at
-        from unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[]) feed (index, app, chatroom, n)
-        cross join lateral (
-            select chatroom, n, kind, users, before::text, after::text, actor, reason, undoes, happened_at from events
-            where events.app = feed.app and events.chatroom = feed.chatroom and events.n > feed.n
-            order by n limit $5
-        ) event
-        order by index, event.n
-        "#,
-        &indexes,
-        &apps,
-        &ids as &[&str],
-        &numbers,
-        limit,
-    )
-    .fetch_all(db.pool())
-    .await?)
-}
-
-/// The same on a cluster: each node looks at its rooms. Numbers have no gaps, so that they bound what is read of each.
-async fn rooms_on_nodes_since(db: &Db, rooms: &[(i64, &RoomKey, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {
-    let indexes: Vec<i64> = rooms.iter().map(|(index, ..)| *index).collect();
-    let apps: Vec<i32> = rooms.iter().map(|(_, key, _)| key.app).collect();
-    let ids: Vec<&str> = rooms.iter().map(|(_, key, _)| key.id()).collect();
-    let numbers: Vec<i64> = rooms.iter().map(|(.., position)| position.n).collect();
-    Ok(sqlx::query_as!(
-        FeedRow,
-        r#"
-        select index as "index!", 0::bigint as "xact!", events.chatroom, events.n, kind, users, before::text, after::text, actor,
-               reason, undoes, happened_at
-        from unnest($1::bigint[], $2::integer[], $3::text[], $4::bigint[]) feed (index, app, chatroom, n)
-        join events on events.app = feed.app and events.chatroom = feed.chatroom and events.n > feed.n and events.n <= feed.n + $5
-        order by index, events.n
-        "#,
-        &indexes,
-        &apps,
-        &ids as &[&str],
-        &numbers,
-        limit,
-    )
-    .fetch_all(db.pool())
-    .await?)
+    Ok(if db.layout().await?.is_distributed() {
+        // Each node looks at its rooms. Numbers have no gaps, so that they bound what is read of each.
+        read!(
+            " join events event on event.app = feed.app and event.chatroom = feed.chatroom
+                  and event.n > feed.n and event.n <= feed.n + $5"
+        )
+    } else {
+        read!(
+            " cross join lateral (
+                  select chatroom, n, kind, users, before, after, actor, reason, undoes, happened_at from events
+                  where events.app = feed.app and events.chatroom = feed.chatroom and events.n > feed.n
+                  order by n limit $5
+              ) event"
+        )
+    })
 }
 
 async fn apps_since(db: &Db, feeds: &[(i64, i32, &Position)], limit: i64) -> Result<Vec<FeedRow>, Error> {

@@ -340,16 +340,7 @@ impl<'a> EventBatch<'a> {
         if transaction.layout().is_distributed() && self.chatrooms.iter().all(|room| !room.is_empty()) {
             return self.write_on_node(transaction).await;
         }
-        let numbers: Vec<i64> = self.events.iter().map(|event| event.n).collect();
-        let kinds: Vec<&str> = self.events.iter().map(|event| event.kind.text()).collect();
-        // No username has a comma.
-        let users: Vec<String> = self.events.iter().map(|event| event.users.join(",")).collect();
-        let before = self.fields(|event| event.before.as_ref())?;
-        let after = self.fields(|event| event.after.as_ref())?;
-        let actors: Vec<&str> = self.events.iter().map(|event| &*event.actor.name).collect();
-        let reasons: Vec<Option<&str>> = self.events.iter().map(|event| event.actor.reason.as_deref()).collect();
-        let undone: Vec<Option<i64>> = self.events.iter().map(|event| event.undoes).collect();
-        let member_counts: Vec<Option<i32>> = self.events.iter().map(|event| event.member_count).collect();
+        let columns = self.columns()?;
         // A queue of callbacks that is there already is locked all the same: an instance that is about to remove it as empty
         // must see this.
         sqlx::query!(
@@ -383,27 +374,56 @@ impl<'a> EventBatch<'a> {
             "#,
             &self.apps,
             &self.chatrooms as &[&str],
-            &numbers,
-            &kinds as &[&str],
-            &users,
-            &before as &[Option<String>],
-            &after as &[Option<String>],
-            &actors as &[&str],
-            &reasons as &[Option<&str>],
-            &member_counts as &[Option<i32>],
+            &columns.numbers,
+            &columns.kinds as &[&str],
+            &columns.users,
+            &columns.before as &[Option<String>],
+            &columns.after as &[Option<String>],
+            &columns.actors as &[&str],
+            &columns.reasons as &[Option<&str>],
+            &columns.member_counts as &[Option<i32>],
             &self.moments,
             &self.xacts,
-            &undone as &[Option<i64>],
+            &columns.undone as &[Option<i64>],
         )
         .execute(&mut **transaction)
         .await?;
         Ok(())
     }
 
+    /// What the events say, column by column.
+    fn columns(&self) -> Result<Columns<'_>, Error> {
+        Ok(Columns {
+            numbers: self.events.iter().map(|event| event.n).collect(),
+            kinds: self.events.iter().map(|event| event.kind.text()).collect(),
+            users: self.events.iter().map(|event| event.users.join(",")).collect(),
+            before: self.fields(|event| event.before.as_ref())?,
+            after: self.fields(|event| event.after.as_ref())?,
+            actors: self.events.iter().map(|event| &*event.actor.name).collect(),
+            reasons: self.events.iter().map(|event| event.actor.reason.as_deref()).collect(),
+            member_counts: self.events.iter().map(|event| event.member_count).collect(),
+            undone: self.events.iter().map(|event| event.undoes).collect(),
+        })
+    }
+
     fn fields(&self, of: impl Fn(&NewEvent) -> Option<&Fields>) -> Result<Vec<Option<String>>, Error> {
         let text = |event: &&NewEvent| of(event).map(serde_json::to_string).transpose();
         self.events.iter().map(text).collect::<Result<_, _>>().map_err(|error| Error::Internal(error.into()))
     }
+}
+
+/// What events say, as the statements take it.
+struct Columns<'a> {
+    numbers: Vec<i64>,
+    kinds: Vec<&'a str>,
+    /// Of each event, with commas between them: no username has one.
+    users: Vec<String>,
+    before: Vec<Option<String>>,
+    after: Vec<Option<String>>,
+    actors: Vec<&'a str>,
+    reasons: Vec<Option<&'a str>>,
+    member_counts: Vec<Option<i32>>,
+    undone: Vec<Option<i64>>,
 }
 
 /// The database's clock in whole milliseconds, and the position of this transaction in the feeds of apps. Of one statement

@@ -7,20 +7,11 @@ use crate::db::Transaction;
 use crate::error::Error;
 
 impl EventBatch<'_> {
-    /// For one room, whose row is there: each statement goes to the node of the room. Deliveries are
-    /// numbered before: numbers come from the coordinator.
+    /// For one room, whose row is there: each statement goes to the node of the room. Deliveries are numbered before: numbers
+    /// come from the coordinator.
     pub(super) async fn write_on_node(&self, transaction: &mut Transaction) -> Result<(), Error> {
         let (Some(app), Some(chatroom)) = (self.apps.first(), self.chatrooms.first()) else { return Ok(()) };
-        let numbers: Vec<i64> = self.events.iter().map(|event| event.n).collect();
-        let kinds: Vec<&str> = self.events.iter().map(|event| event.kind.text()).collect();
-        // No username has a comma.
-        let users: Vec<String> = self.events.iter().map(|event| event.users.join(",")).collect();
-        let before = self.fields(|event| event.before.as_ref())?;
-        let after = self.fields(|event| event.after.as_ref())?;
-        let actors: Vec<&str> = self.events.iter().map(|event| &*event.actor.name).collect();
-        let reasons: Vec<Option<&str>> = self.events.iter().map(|event| event.actor.reason.as_deref()).collect();
-        let undone: Vec<Option<i64>> = self.events.iter().map(|event| event.undoes).collect();
-        let member_counts: Vec<Option<i32>> = self.events.iter().map(|event| event.member_count).collect();
+        let columns = self.columns()?;
         sqlx::query!(
             "insert into events
                  (app, chatroom, n, kind, users, before, after, actor, reason, member_count, happened_at, xact, undoes)
@@ -33,17 +24,17 @@ impl EventBatch<'_> {
              where room.app = $1 and room.chatroom = $2",
             app,
             chatroom,
-            &numbers,
-            &kinds as &[&str],
-            &users,
-            &before as &[Option<String>],
-            &after as &[Option<String>],
-            &actors as &[&str],
-            &reasons as &[Option<&str>],
-            &member_counts as &[Option<i32>],
+            &columns.numbers,
+            &columns.kinds as &[&str],
+            &columns.users,
+            &columns.before as &[Option<String>],
+            &columns.after as &[Option<String>],
+            &columns.actors as &[&str],
+            &columns.reasons as &[Option<&str>],
+            &columns.member_counts as &[Option<i32>],
             &self.moments,
             &self.xacts,
-            &undone as &[Option<i64>],
+            &columns.undone as &[Option<i64>],
         )
         .execute(&mut **transaction)
         .await?;
@@ -53,7 +44,7 @@ impl EventBatch<'_> {
              where app = $1 and chatroom = $2 and n = any($3::bigint[])",
             app,
             chatroom,
-            &numbers,
+            &columns.numbers,
         )
         .execute(&mut **transaction)
         .await?;
@@ -64,8 +55,8 @@ impl EventBatch<'_> {
                    and rules.kinds && array['*', kind, split_part(kind, '/', 1)]
                order by given.n"#,
             app,
-            &numbers,
-            &kinds as &[&str],
+            &columns.numbers,
+            &columns.kinds as &[&str],
         )
         .fetch_all(&mut **transaction)
         .await?;
