@@ -199,7 +199,8 @@ pub(crate) async fn hold(
     names: &[String],
     alone: bool,
 ) -> Result<HashSet<String>, Error> {
-    transaction.hold_users(app, names, alone).await?;
+    let (held_alone, shared): (&[String], &[String]) = if alone { (names, &[]) } else { (&[], names) };
+    transaction.hold_users(app, held_alone, shared).await?;
     let held = if transaction.layout().is_distributed() {
         registered(transaction, app, names).await?
     } else if alone {

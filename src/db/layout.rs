@@ -97,34 +97,28 @@ impl Transaction {
         Ok(())
     }
 
-    /// Holds users of an app: `alone`, or so that no other holds them alone. A number stands for several users, so that no
-    /// batch takes too many; they are taken in one order.
-    pub async fn hold_users(&mut self, app: i32, names: &[String], alone: bool) -> Result<(), Error> {
-        if !self.layout().is_distributed() || names.is_empty() {
+    /// Holds users of an app: some `alone`, and others so that nobody holds them alone. All of them at once, and no more later
+    /// in the transaction: they are taken in one order, so that no two transactions wait for each other. A number stands for
+    /// several users, so that no batch takes too many.
+    pub async fn hold_users(&mut self, app: i32, alone: &[String], shared: &[String]) -> Result<(), Error> {
+        if !self.layout().is_distributed() || (alone.is_empty() && shared.is_empty()) {
             return Ok(());
         }
-        macro_rules! hold {
-            ($function:literal) => {
-                sqlx::query!(
-                    "select "
-                        + $function
-                        + "($1, number) from (
-                         select distinct hashtext($2::integer || '/' || username) & 1023 as number
-                         from unnest($3::text[]) username order by 1 offset 0
-                     ) numbers",
-                    Self::USERS,
-                    app,
-                    names,
-                )
-                .execute(&mut **self)
-                .await?
-            };
-        }
-        if alone {
-            hold!("pg_advisory_xact_lock");
-        } else {
-            hold!("pg_advisory_xact_lock_shared");
-        }
+        sqlx::query!(
+            "select case when alone then pg_advisory_xact_lock($1, number)::text
+                         else pg_advisory_xact_lock_shared($1, number)::text end as held
+             from (
+                 select hashtext($2::integer || '/' || username) & 1023 as number, bool_or(alone) as alone
+                 from (select unnest($3::text[]), true union all select unnest($4::text[]), false) given (username, alone)
+                 group by number order by number offset 0
+             ) numbers",
+            Self::USERS,
+            app,
+            alone,
+            shared,
+        )
+        .fetch_all(&mut **self)
+        .await?;
         Ok(())
     }
 }

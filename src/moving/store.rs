@@ -107,7 +107,7 @@ pub async fn now(connection: &mut PgConnection) -> Result<i64, Error> {
 pub async fn registered(transaction: &mut Transaction, app: i32, names: &[String], hold: bool) -> Result<HashSet<String>, Error> {
     let names = if transaction.layout().is_distributed() {
         if hold {
-            transaction.hold_users(app, names, false).await?;
+            transaction.hold_users(app, &[], names).await?;
         }
         users::registered(transaction, app, names).await?
     } else if hold {

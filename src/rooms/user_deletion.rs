@@ -81,7 +81,7 @@ pub async fn begin_forgetting(writer: &Writer, app: i32, actor: &Actor, users: &
 async fn mark(transaction: &mut Transaction, app: i32, actor: &Actor, names: &Names) -> Result<Vec<User>, Error> {
     let last = super_admins::lock(transaction, app).await?;
     let mut users = if transaction.layout().is_distributed() {
-        transaction.hold_users(app, names.usernames(), true).await?;
+        transaction.hold_users(app, names.usernames(), &[]).await?;
         mark_on_nodes(transaction, app, actor, names).await?
     } else {
         mark_rows(transaction, app, actor, names).await?

@@ -3,13 +3,14 @@
 //! All other tests run on it as they do on one PostgreSQL: each database of theirs is made on every node, and its schema is
 //! distributed.
 
-use roomward::db::Layout;
+use futures_util::future::join_all;
+use roomward::db::{Db, Layout};
 use roomward::migrations::{self, distribution};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, SqlSafeStr as _, SqlStr};
 use tokio::sync::OnceCell;
 
-use crate::app::{new_database, server_url};
+use crate::app::{TestApp, new_database, numbered, server_url};
 
 /// A node of the cluster.
 struct Node {
@@ -204,4 +205,28 @@ async fn a_schema_is_distributed_once_and_found_so() {
     assert!(layout().await);
     assert_eq!(distribution::run(&url).await.expect("distributed"), [""; 0]);
     assert_eq!(migrations::run(&url).await.expect("migrated"), [""; 0]);
+}
+
+/// Some change rooms of which the one counts and the others do not, and the other way round.
+#[tokio::test]
+async fn users_are_held_in_one_order_whether_alone_or_together() {
+    if !is_cluster().await {
+        eprintln!("skipped: it needs a cluster (make test-citus)");
+        return;
+    }
+    let app = TestApp::new().await;
+    let names = numbered("user", 8);
+    let hold = |turn: usize| {
+        let (db, app) = (Db::new(app.db.clone()), app.app.id);
+        let (alone, shared) = names.split_at(4);
+        let (alone, shared) = if turn.is_multiple_of(2) { (alone, shared) } else { (shared, alone) };
+        async move {
+            for _ in 0..40 {
+                let mut transaction = db.begin().await.expect("a transaction");
+                transaction.hold_users(app, alone, shared).await.expect("no deadlock");
+                transaction.undo().await;
+            }
+        }
+    };
+    join_all((0..8).map(hold)).await;
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::app::{TestApp, eventually, numbered, plant_rooms, recount, writer};
+use crate::citus::is_cluster;
 
 #[tokio::test]
 async fn registering_one_user_answers_the_entity() {
@@ -247,6 +248,10 @@ async fn users_are_deleted_page_by_page_with_all_that_hangs_on_them() {
     let names: Vec<&str> =
         first["entities"].as_array().expect("a list").iter().filter_map(|user| user["username"].as_str()).collect();
     assert_eq!((names, &first["params"]), (vec!["bob", "ann"], &json!({"limit": ["2"]})));
+    if is_cluster().await {
+        // What takes longer than a second goes on behind the answer, and nodes that share this machine may take that.
+        eventually("the room forgets them", || async { app.members(&room).await.len() == 2 }).await;
+    }
     assert_eq!(app.members(&room).await, ["zoe", "cid"]);
     let cursor = first["cursor"].as_str().expect("more");
     let rest = app.delete(&format!("/users?limit=2&cursor={cursor}")).await.json();

@@ -43,8 +43,7 @@ pub(super) async fn facts(
         let wanted = needs.users.iter().filter(|(_, facts)| lock.is_some() && (facts.0 & bits.0) != 0);
         wanted.map(|(name, _)| name.clone()).collect()
     };
-    transaction.hold_users(key.app, &wanted(Facts::ROOMS), true).await?;
-    transaction.hold_users(key.app, &wanted(Facts::HELD), false).await?;
+    transaction.hold_users(key.app, &wanted(Facts::ROOMS), &wanted(Facts::HELD)).await?;
     let clock = log::read_clock(transaction).await?;
     let mut rows = of_room(transaction, key, needs, lock, &clock).await?;
     let names = wanted(Facts(Facts::REGISTERED.0 | Facts::HELD.0 | Facts::ROOMS.0));
