@@ -21,7 +21,8 @@ class Flood:
     app: str              # the path that all calls begin with
     token: str
     rooms: list           # taken in turn
-    first: int            # number of the first user; each call has the next one
+    users: int            # their names are u0, u1 and so on; taken in turn as well
+    first: int            # number of the first call; no two calls have the same user and room
     connections: int
     seconds: float
     acknowledged: str     # the file
@@ -34,7 +35,7 @@ class Result:
     p50: dict = field(default_factory=dict)    # status → seconds until the answer
     p99: dict = field(default_factory=dict)
     broken: int = 0                            # connections that ended in the middle of a call
-    next: int = 0                              # number of the first user who was not used
+    next: int = 0                              # number of the first call that was not made
 
 
 class Connection(asyncio.Protocol):
@@ -48,12 +49,10 @@ class Connection(asyncio.Protocol):
     def send(self):
         if self.crowd.is_over or self.transport.is_closing():
             return self.transport.close()
-        number = self.crowd.next
-        self.crowd.next += 1
-        room = self.crowd.flood.rooms[number % len(self.crowd.flood.rooms)]
-        self.call = room, f"u{number}", time.monotonic()
-        self.transport.write(f"POST {self.crowd.flood.app}/chatrooms/{room}/users/u{number} HTTP/1.1\r\nHost: localhost\r\n"
-                             f"Authorization: Bearer {self.crowd.flood.token}\r\nContent-Length: 0\r\n\r\n".encode())
+        flood, (room, user) = self.crowd.flood, self.crowd.pair()
+        self.call = room, user, time.monotonic()
+        self.transport.write(f"POST {flood.app}/chatrooms/{room}/users/{user} HTTP/1.1\r\nHost: localhost\r\n"
+                             f"Authorization: Bearer {flood.token}\r\nContent-Length: 0\r\n\r\n".encode())
 
     def data_received(self, data):
         self.buffer += data
@@ -83,6 +82,12 @@ class Crowd:
     def __init__(self, flood):
         self.flood, self.next, self.is_over, self.broken, self.latencies = flood, flood.first, False, 0, {}
         self.file = open(flood.acknowledged, "a", buffering=1)
+
+    def pair(self):
+        """A room and a user for the next call. In each turn of the users, each comes to the room after the one before."""
+        turn, user = divmod(self.next, self.flood.users)
+        self.next += 1
+        return self.flood.rooms[(user + turn) % len(self.flood.rooms)], f"u{user}"
 
     def connect(self):
         if not self.is_over:

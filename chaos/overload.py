@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ QUEUE = 250
 # Times that are short, so that a run need not wait long for connections to be given up; else as delivered.
 SETTINGS = {
     "SERVER__WORKERS": "0", "SERVER__KEEP_ALIVE_SECONDS": "5", "SERVER__REQUEST_TIMEOUT_MS": "15000",
-    "WRITES__QUEUE": str(QUEUE), "LIMITS__MEMBERS_PER_ROOM": "1000000", "DATABASE__MAX_CONNECTIONS": "16",
+    "WRITES__QUEUE": str(QUEUE), "LIMITS__MEMBERS_PER_ROOM": "2000000", "DATABASE__MAX_CONNECTIONS": "16",
     "LOG__FILTER": "error",
 }
 HASTE = {"SERVER__REQUEST_TIMEOUT_MS": "5000"}
@@ -42,7 +43,7 @@ class Scale:
     many: int            # connections of a flood
     slow: int            # connections that never finish a request, or never read an answer
     streams: int
-    users: int           # enough for all additions
+    users: int           # enough for all additions to one room
     within: float        # seconds in which all is normal again
     settings: dict
     is_strict: bool      # whether what is accepted must keep its rate
@@ -61,7 +62,7 @@ MOST_MEGABYTES = 512
 class Overload:
     def __init__(self, instance, postgres, api, token, scale):
         self.instance, self.postgres, self.api, self.token, self.scale = instance, postgres, api, token, scale
-        self.next_user, self.findings = 1, []
+        self.calls, self.findings = Counter(), []
 
     def say(self, text):
         print(text, flush=True)
@@ -89,19 +90,21 @@ class Overload:
                 return
 
     def flood(self, rooms, connections, seconds):
-        flood = Flood(self.instance.port, "/" + APP, self.token, rooms, self.next_user, connections, seconds, str(ACKNOWLEDGED))
+        """Each goes on where the one before has ended in these rooms."""
+        flood = Flood(self.instance.port, "/" + APP, self.token, rooms, self.scale.users, self.calls[rooms[0]], connections, seconds,
+                      str(ACKNOWLEDGED))
         done = subprocess.run([sys.executable, ROOT / "chaos/flood.py", json.dumps(vars(flood))], check=True, text=True,
                               stdout=subprocess.PIPE)
         result = Result(**json.loads(done.stdout))
-        self.next_user = result.next
+        self.calls[rooms[0]] = result.next
         return result
 
     def probe(self):
         """How long one addition takes; none: it was refused."""
-        began, user = time.monotonic(), self.next_user
-        self.next_user += 1
+        began, user = time.monotonic(), self.calls["probe"]
+        self.calls["probe"] += 1
         with contextlib.suppress(RuntimeError, OSError):
-            self.api.call(self.instance.port, "POST", f"/chatrooms/many1/users/u{user}", timeout=5)
+            self.api.call(self.instance.port, "POST", f"/chatrooms/probe/users/u{user}", timeout=5)
             return time.monotonic() - began
         return None
 
@@ -222,7 +225,7 @@ class Overload:
         while (open_now := self.streams_open()) < len(connections) and time.monotonic() < deadline:
             time.sleep(0.2)
         self.require(open_now == len(connections), f"only {open_now} of {len(connections)} streams were opened")
-        result = self.flood(["many2"], 16, self.scale.seconds / 3)
+        result = self.flood(["told"], 16, self.scale.seconds / 3)
         told = result.times.get("200", 0)
         rate = told / result.seconds
         self.among("streams without readers", connections, calm,
@@ -262,12 +265,12 @@ def main():
         undo.callback(instance.kill)
         instance.wait_until_up()
         api = Api(APP, token)
-        users = f"insert into users (app, username) select id, 'u' || n from apps, generate_series(0, {scale.users}) n"
-        postgres.query(users, seconds=600)
+        for names in ("values ('owner')", f"select 'u' || n from generate_series(0, {scale.users - 1}) n"):
+            postgres.query(f"insert into users (app, username) select id, u from apps, ({names}) names (u)", seconds=600)
         postgres.query("vacuum analyze users", seconds=600)
         many = [f"many{number}" for number in range(200)]
-        for room in ["one", *many]:
-            room = {"roomid": room, "name": "n", "description": "d", "owner": "u0", "maxusers": 1_000_000}
+        for room in ["one", "probe", "told", *many]:
+            room = {"roomid": room, "name": "n", "description": "d", "owner": "owner", "maxusers": scale.users}
             api.call(instance.port, "POST", "/chatrooms", room)
         overload = Overload(instance, postgres, api, token, scale)
         overload.floods("one room", ["one"])
