@@ -8,7 +8,7 @@ use roomward::db::{Db, Layout};
 use roomward::migrations::{self, distribution};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, SqlSafeStr as _, SqlStr};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::app::{TestApp, new_database, numbered, server_url};
 
@@ -54,6 +54,9 @@ pub async fn skipped_on_cluster(why: &str) -> bool {
     skipped
 }
 
+/// Adding a node makes the roles of its whole server anew, and fails where another does so at the same moment.
+static ADDING: Mutex<()> = Mutex::const_new(());
+
 /// Makes a database on every node, with Citus in it, and lets its coordinator know the others.
 pub async fn make_database(name: &str) {
     let server: PgConnectOptions = server_url().parse().expect("a URL");
@@ -66,6 +69,7 @@ pub async fn make_database(name: &str) {
     let known = std::iter::once(format!("select citus_set_coordinator_host('{}', {})", coordinator.host, coordinator.port));
     let added = workers.iter().map(|node| format!("select citus_add_node('{}', {})", node.host, node.port));
     let options = server.host(&coordinator.host).port(coordinator.port).database(name);
+    let _alone = ADDING.lock().await;
     for statement in known.chain(added) {
         run(&options, &statement).await;
     }
