@@ -6,10 +6,12 @@
 //! leader; what one has ended, the other does not find.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -35,21 +37,21 @@ const BEGUN_AT_ONCE: usize = 4000;
 pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
     let mut ticks = tokio::time::interval_at(Instant::now() + settings.every(), settings.every());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let sweep = Sweeper::new(&writer, settings.batch);
+    let sweep = Arc::new(Sweeper::new(writer.clone(), settings.batch));
     let mut under_way: HashSet<Scope> = HashSet::new();
-    let mut endings = FuturesUnordered::new();
+    // They go on while this looks for others: they hold locks, and connections that a look may wait for.
+    let mut endings = JoinSet::new();
     let mut task = Task::new("expiry");
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            Some((scope, ended)) = endings.next(), if !endings.is_empty() => {
-                under_way.remove(&scope);
-                let has_more = report(ended);
-                if !has_more {
-                    continue;
+            Some(ended) = endings.join_next() => {
+                let (scope, ended) = ended.expect("no ending panics, or is told to stop");
+                if report(ended) {
+                    endings.spawn(sweep.clone().end(scope));
+                } else {
+                    under_way.remove(&scope);
                 }
-                under_way.insert(scope.clone());
-                endings.push(sweep.end(scope));
             }
             _ = ticks.tick() => {
                 let found = task.note(due(&writer, &under_way).await);
@@ -58,7 +60,7 @@ pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
                 }
                 for scope in found.into_iter().flatten() {
                     under_way.insert(scope.clone());
-                    endings.push(sweep.end(scope));
+                    endings.spawn(sweep.clone().end(scope));
                 }
             }
         }
@@ -67,14 +69,14 @@ pub async fn run(writer: Writer, settings: Sweep, stop: CancellationToken) {
 
 /// Ends everything that has ended by now, and returns how many mutes and blocks.
 pub async fn pass(writer: &Writer, batch: u32, stop: &CancellationToken) -> Result<u64, Error> {
-    let sweep = Sweeper::new(writer, batch);
+    let sweep = Arc::new(Sweeper::new(writer.clone(), batch));
     let mut all = 0;
     loop {
         let found = due(writer, &HashSet::new()).await?;
         if found.is_empty() || stop.is_cancelled() {
             return Ok(all);
         }
-        let mut endings: FuturesUnordered<_> = found.into_iter().map(|scope| sweep.end(scope)).collect();
+        let mut endings: FuturesUnordered<_> = found.into_iter().map(|scope| sweep.clone().end(scope)).collect();
         let mut ended_now = 0;
         while let Some((_, ended)) = endings.next().await {
             let Done { ended, global_mutes, purged, .. } = ended?;
@@ -125,21 +127,24 @@ struct Done {
 }
 
 /// How what has ended is taken away.
-struct Sweeper<'a> {
-    writer: &'a Writer,
+struct Sweeper {
+    writer: Writer,
     batch: u32,
-    /// How many apps are seen to at once: each costs a connection.
+    /// How many deleted rooms are removed at once: each costs a connection.
+    deleted_rooms: Semaphore,
+    /// The same for apps.
     apps: Semaphore,
     /// How many apps that are held elsewhere are waited for at once. Those that are not held do not wait behind them.
     held_apps: Semaphore,
 }
 
-impl<'a> Sweeper<'a> {
-    fn new(writer: &'a Writer, batch: u32) -> Self {
-        Self { writer, batch, apps: Semaphore::new(1), held_apps: Semaphore::new(1) }
+impl Sweeper {
+    fn new(writer: Writer, batch: u32) -> Self {
+        let one = || Semaphore::new(1);
+        Self { writer, batch, deleted_rooms: one(), apps: one(), held_apps: one() }
     }
 
-    async fn end(&self, scope: Scope) -> (Scope, Result<Done, Error>) {
+    async fn end(self: Arc<Self>, scope: Scope) -> (Scope, Result<Done, Error>) {
         let done = match &scope {
             Scope::App(app) => self.end_in_app(*app).await,
             Scope::Room(room) => self.end_in_room(room).await,
@@ -155,6 +160,7 @@ impl<'a> Sweeper<'a> {
             }
             // Its rows go with the rest of the room.
             Err(Error::RoomNotFound { .. }) => {
+                let _permit = self.deleted_rooms.acquire().await;
                 let purged = purge::purge(self.writer.db(), room, self.batch.into()).await?;
                 Ok(Done { purged, ..Done::default() })
             }

@@ -11,7 +11,7 @@ use crate::app::{
     Answer, Instance, TestApp, eventually, mask_number, migrated_database, new_app, numbered, patient, settings, shared_database,
     writer,
 };
-use crate::citus::gathered;
+use crate::citus::{gathered, skipped_on_cluster};
 
 const PERMANENT: i64 = 4_638_873_600_000;
 
@@ -478,6 +478,46 @@ async fn an_app_that_is_held_delays_no_other_and_has_its_turn_when_it_is_free() 
     let left =
         async || -> i64 { sqlx::query_scalar("select count(*) from global_mutes").fetch_one(&app.db).await.expect("a count") };
     eventually("those that were held have their ends told", || async { left().await == 0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_has_waited_goes_on_though_the_next_look_waits_for_its_connection() {
+    if skipped_on_cluster("it sees who waits for a lock on one PostgreSQL").await {
+        return;
+    }
+    let url = migrated_database().await;
+    // Who waits for a connection waits longer than this test.
+    let mut single = patient(&url);
+    single.database.max_connections = 1;
+    let db = PgPoolOptions::new().max_connections(3).connect(&url).await.expect("the database");
+    let app = new_app(&db, "held", "app").await.id;
+    sqlx::query(
+        "insert into global_mutes (app, username, chatroom_ends_at, actor, since)
+         values ($1, 'user', date_trunc('milliseconds', now()), '@ppAdmin', now())",
+    )
+    .bind(app)
+    .execute(&db)
+    .await
+    .expect("a mute");
+    note_next_end(&db, app).await;
+    let holder = hold(&db, app).await;
+    let instance = Instance::start(single);
+    let waits = async || -> bool {
+        sqlx::query_scalar(
+            "select exists (select from pg_stat_activity
+             where wait_event_type = 'Lock' and datname = current_database() and query like '%from apps%for no key update%')",
+        )
+        .fetch_one(&db)
+        .await
+        .expect("activity")
+    };
+    eventually("the end waits for the app", waits).await;
+    // The next look begins within this time, and finds no connection.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    holder.rollback().await.expect("free");
+    let left = async || -> i64 { sqlx::query_scalar("select count(*) from global_mutes").fetch_one(&db).await.expect("a count") };
+    eventually("the end is told", || async { left().await == 0 }).await;
+    drop(instance);
 }
 
 #[tokio::test(flavor = "multi_thread")]
