@@ -1,6 +1,6 @@
 # What one does with this checkout. Nothing but a Rust toolchain is needed beforehand.
 
-.PHONY: help run test test-pgbouncer test-citus test-console console-pictures replay check fmt sqlx bench fuzz fuzz-targets chaos overload
+.PHONY: help run test test-pgbouncer test-citus test-console console-pictures replay check fmt sqlx bench bench-citus fuzz fuzz-targets chaos overload
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ sqlx: ## regenerate .sqlx/ after a statement or the schema changed
 
 bench: ## measure every call beside PostgreSQL alone, and write docs/performance.md (15 minutes)
 	@scripts/bench
+
+bench-citus: ## what it costs to distribute rooms over the workers of ROOMWARD_TEST_DATABASE_URL's coordinator
+	@scripts/bench citus
 
 fuzz: ## try 100,000 calls of every kind against the OpenAPI document (FUZZ_REQUESTS, FUZZ_SECONDS)
 	@scripts/fuzz

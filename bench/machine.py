@@ -30,42 +30,37 @@ def seconds(fields, *numbers):
     return sum(int(fields[number - 3]) for number in numbers) / TICKS
 
 
+def script(*arguments):
+    """scripts/postgres, in a session of its own: Ctrl-C is for this program, which then stops PostgreSQL."""
+    command = [ROOT / "scripts/postgres", *arguments]
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, start_new_session=True).stdout.strip()
+
+
 def ticks_since_boot():
     return int(float(Path("/proc/uptime").read_text().split()[0]) * TICKS)
 
 
-class Postgres:
-    """A cluster of its own, durable, taken away at the end."""
+class Server:
+    """A PostgreSQL server on this machine."""
 
-    folder = LOCAL / "bench-pg"
+    # What the service wants to be told of it, and how its schema is made.
+    service_settings, migrate = {}, ["migrate"]
 
-    def start(self):
-        self.remove()
-        try:
-            self.settings = [*SETTINGS, COUNT_STATEMENTS]
-            self.script("start", self.folder, *self.settings)
-        except subprocess.CalledProcessError:
-            print("bench: without pg_stat_statements: statements are not counted", flush=True)
-            self.settings = SETTINGS
-            self.script("start", self.folder, *self.settings)
-        self.counts_statements = COUNT_STATEMENTS in self.settings
-        self.url = (self.folder / "url").read_text().strip()
-        programs = Path(self.script("bin"))
+    def __init__(self, url):
+        """That of a database which is there."""
+        self.url, self.servers = url, [self]
+        programs = Path(script("bin"))
         self.psql, self.pgbench = (shutil.which(name) or programs / name for name in ("psql", "pgbench"))
-        self.pid = int((self.folder / "data").resolve().joinpath("postmaster.pid").read_text().split()[0])
-        if self.counts_statements:
-            self.run("create extension pg_stat_statements")
-
-    def script(self, *arguments):
-        # In a session of its own: Ctrl-C is for this program, which then stops PostgreSQL.
-        command = [ROOT / "scripts/postgres", *arguments]
-        return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, start_new_session=True).stdout.strip()
-
-    def remove(self):
-        self.script("remove", self.folder)
+        data = self.run("show data_directory", url.rpartition("/")[2].partition("?")[0])
+        self.pid = int(Path(data, "postmaster.pid").read_text().split()[0])
 
     def address(self, database):
-        return self.url.removesuffix("postgres") + database
+        server, _, rest = self.url.rpartition("/")
+        _, mark, parameters = rest.partition("?")
+        return f"{server}/{database}{mark}{parameters}"
+
+    def create(self, database):
+        self.run(f"create database {database}")
 
     def run(self, sql, database="postgres", **variables):
         """Runs statements, or a file of them, and returns what they print."""
@@ -98,6 +93,32 @@ class Postgres:
         """How many of them have started since."""
         return sum(int(child[22 - 3]) >= ticks for child in self.processes())
 
+
+class Postgres(Server):
+    """A server of its own, durable, taken away at the end."""
+
+    folder = LOCAL / "bench-pg"
+
+    def __init__(self):
+        """It runs only once it is started."""
+
+    def start(self):
+        self.remove()
+        try:
+            self.settings = [*SETTINGS, COUNT_STATEMENTS]
+            script("start", self.folder, *self.settings)
+        except subprocess.CalledProcessError:
+            print("bench: without pg_stat_statements: statements are not counted", flush=True)
+            self.settings = SETTINGS
+            script("start", self.folder, *self.settings)
+        self.counts_statements = COUNT_STATEMENTS in self.settings
+        super().__init__((self.folder / "url").read_text().strip())
+        if self.counts_statements:
+            self.run("create extension pg_stat_statements")
+
+    def remove(self):
+        script("remove", self.folder)
+
     def written(self, database):
         """Bytes of WAL and statements so far. The statements of this program run in another database, and do not count."""
         statements = "0"
@@ -115,7 +136,7 @@ class Service:
 
     def __init__(self, binary, postgres, database):
         self.postgres, self.database = postgres, database
-        postgres.run(f"create database {database}")
+        postgres.create(database)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -126,10 +147,10 @@ class Service:
             "ROOMWARD__SERVER__HOST": "127.0.0.1",
             "ROOMWARD__SERVER__PORT": str(self.port),
             "ROOMWARD__LIMITS__MEMBERS_PER_ROOM": "2000000",
-        }
+        } | postgres.service_settings
         self.log = open(LOCAL / f"bench-{database}.log", "w")
         self.binary, self.process = binary, None
-        self.command("migrate")
+        self.command(*postgres.migrate)
         self.command("app", "create", self.app_name)
         self.token = self.command("token", self.app_name).strip()
         self.app = postgres.ask(f"select id from apps where org || '/' || name = '{self.app_name}'", database)

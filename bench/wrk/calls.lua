@@ -54,6 +54,7 @@ end
 local function slice() return wrk.format("GET", at(some_room(), "/users?version=v3&limit=50")) end
 local function all_rooms() return wrk.format("GET", app .. "/chatrooms?limit=50") end
 local function joined() return wrk.format("GET", ("%s/users/u%d/joined_chatrooms"):format(app, math.random(users))) end
+local function feed() return wrk.format("GET", app .. "/events?limit=10") end
 local function fixed() return wrk.format("GET", "/healthz") end
 
 -- Ten draws of a day: eight reads, two changes. Those who are added come from the places behind BASE; of the members at
@@ -75,7 +76,7 @@ end
 local calls = {
   fixed = { fixed }, speak = { speak }, list_500 = { list(500, 1) }, page_1 = { list(1000, 1) },
   page_deep = { list(1000, page) }, first_50 = { list(50, 1) }, middle_50 = { list(50, page) }, slice_50 = { slice },
-  all_rooms = { all_rooms }, joined = { joined },
+  all_rooms = { all_rooms }, joined = { joined }, feed = { feed },
   add = { add }, add_60 = { add_60 }, remove = { remove }, mute = { mute }, unmute = { unmute }, block = { block },
   unblock = { unblock }, mix = { mix },
   add_remove = { add, remove }, mute_unmute = { mute, unmute }, add_block_unblock = { add, block, unblock },
