@@ -2,7 +2,7 @@
 cluster whose coordinator ROOMWARD_TEST_DATABASE_URL names.
 
 All servers are on this machine, and share its cores: more workers bring nothing here. What can be seen is the work of each
-server. Prints two tables.
+server. Prints three tables.
 """
 
 import contextlib
@@ -35,7 +35,6 @@ ROWS = [
 class Cluster:
     """A coordinator, and the first of its workers. Databases are made on all of them."""
 
-    counts_statements = False
     migrate = ["migrate", "--distribute"]
     service_settings = {"ROOMWARD__WRITES__LANES": "16", "ROOMWARD__DATABASE__MAX_CONNECTIONS": "32"}
 
@@ -45,8 +44,8 @@ class Cluster:
         self.address, self.run, self.ask = coordinator.address, coordinator.run, coordinator.ask
 
     def create(self, database):
+        self.drop(database)
         for server in self.servers:
-            server.run(f"drop database if exists {database} with (force)")
             server.create(database)
             server.run("create extension citus", database)
         place = lambda server: server.run("select quote_literal('127.0.0.1') || ', ' || current_setting('port')")
@@ -74,12 +73,11 @@ class Turn:
     workers: float       # of all of them
 
 
-def workers_of(coordinator, url):
+def workers_of(coordinator):
     """In the order in which the cluster knows them."""
-    database = url.rpartition("/")[2].partition("?")[0]
-    ports = coordinator.run("select nodeport from pg_dist_node where groupid > 0 order by nodeid", database).split()
-    server, _, rest = url.rpartition("/")
-    return [Server(f"{server.rpartition(':')[0]}:{port}/{rest.replace(database, 'postgres', 1)}") for port in ports]
+    known = "select nodeport from pg_dist_node where groupid > 0 order by nodeid"
+    host, url = coordinator.url.netloc.rpartition(":")[0], coordinator.url._replace(path="/postgres")
+    return [Server(url._replace(netloc=f"{host}:{port}").geturl()) for port in coordinator.run(known, coordinator.database).split()]
 
 
 def fill(service):
@@ -142,7 +140,7 @@ def main():
         "bench: set ROOMWARD_TEST_DATABASE_URL to the URL of a coordinator on this machine (docs/scaling.md)")
     LOCAL.mkdir(exist_ok=True)
     postgres, coordinator, services = Postgres(), Server(url), {}
-    workers = workers_of(coordinator, url)
+    workers = workers_of(coordinator)
     try:
         postgres.start()
         for number_of_workers in range(len(workers) + 1):

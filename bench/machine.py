@@ -10,6 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
@@ -48,16 +49,18 @@ class Server:
 
     def __init__(self, url):
         """That of a database which is there."""
-        self.url, self.servers = url, [self]
+        self.url, self.servers = urlsplit(url), [self]
         programs = Path(script("bin"))
         self.psql, self.pgbench = (shutil.which(name) or programs / name for name in ("psql", "pgbench"))
-        data = self.run("show data_directory", url.rpartition("/")[2].partition("?")[0])
+        data = self.run("show data_directory", self.database)
         self.pid = int(Path(data, "postmaster.pid").read_text().split()[0])
 
+    @property
+    def database(self):
+        return self.url.path[1:]
+
     def address(self, database):
-        server, _, rest = self.url.rpartition("/")
-        _, mark, parameters = rest.partition("?")
-        return f"{server}/{database}{mark}{parameters}"
+        return self.url._replace(path="/" + database).geturl()
 
     def create(self, database):
         self.run(f"create database {database}")

@@ -30,7 +30,7 @@ QUEUE = 250
 # Times that are short, so that a run need not wait long for connections to be given up; else as delivered.
 SETTINGS = {
     "SERVER__WORKERS": "0", "SERVER__KEEP_ALIVE_SECONDS": "5", "SERVER__REQUEST_TIMEOUT_MS": "15000",
-    "WRITES__QUEUE": str(QUEUE), "LIMITS__MEMBERS_PER_ROOM": "2000000", "DATABASE__MAX_CONNECTIONS": "16",
+    "WRITES__QUEUE": str(QUEUE), "DATABASE__MAX_CONNECTIONS": "16",
     "LOG__FILTER": "error",
 }
 HASTE = {"SERVER__REQUEST_TIMEOUT_MS": "5000"}
@@ -257,7 +257,8 @@ def main():
         postgres = Postgres(disk)
         undo.callback(postgres.remove)
         postgres.start()
-        instance = Instance(0, binary, postgres.url, "the secret of a service that is gone soon", scale.settings)
+        instance = Instance(0, binary, postgres.url, "the secret of a service that is gone soon",
+                            scale.settings | {"LIMITS__MEMBERS_PER_ROOM": str(scale.users)})
         instance.command("migrate")
         instance.command("app", "create", APP)
         token = instance.command("token", "--ttl", "0", APP)

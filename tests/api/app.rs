@@ -649,3 +649,18 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut so: impl FnMut
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
+
+/// Waits until a statement of the database of `db` that looks like this (`%` for anything) waits for a lock.
+pub async fn eventually_waits_for_a_lock(db: &PgPool, statement: &str) {
+    eventually("a statement waits for a lock", || async {
+        sqlx::query_scalar(
+            "select exists (select from pg_stat_activity
+             where wait_event_type = 'Lock' and datname = current_database() and query like $1)",
+        )
+        .bind(statement)
+        .fetch_one(db)
+        .await
+        .expect("activity")
+    })
+    .await;
+}

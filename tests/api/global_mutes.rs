@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{
-    Answer, Instance, TestApp, eventually, mask_number, migrated_database, new_app, numbered, patient, settings, shared_database,
-    writer,
+    Answer, Instance, TestApp, eventually, eventually_waits_for_a_lock, mask_number, migrated_database, new_app, numbered,
+    patient, settings, shared_database, writer,
 };
 use crate::citus::{gathered, skipped_on_cluster};
 
@@ -100,6 +100,11 @@ async fn note_next_end(db: &PgPool, app: i32) {
         .execute(db)
         .await
         .expect("noted");
+}
+
+/// How many mutes there are, of all apps of a database.
+async fn count(db: &PgPool) -> i64 {
+    sqlx::query_scalar("select count(*) from global_mutes").fetch_one(db).await.expect("a count")
 }
 
 /// Holds the row of an app.
@@ -475,9 +480,7 @@ async fn an_app_that_is_held_delays_no_other_and_has_its_turn_when_it_is_free() 
     for holder in holders {
         holder.rollback().await.expect("free");
     }
-    let left =
-        async || -> i64 { sqlx::query_scalar("select count(*) from global_mutes").fetch_one(&app.db).await.expect("a count") };
-    eventually("those that were held have their ends told", || async { left().await == 0 }).await;
+    eventually("those that were held have their ends told", || async { count(&app.db).await == 0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -491,32 +494,14 @@ async fn an_end_that_has_waited_goes_on_though_the_next_look_waits_for_its_conne
     single.database.max_connections = 1;
     let db = PgPoolOptions::new().max_connections(3).connect(&url).await.expect("the database");
     let app = new_app(&db, "held", "app").await.id;
-    sqlx::query(
-        "insert into global_mutes (app, username, chatroom_ends_at, actor, since)
-         values ($1, 'user', date_trunc('milliseconds', now()), '@ppAdmin', now())",
-    )
-    .bind(app)
-    .execute(&db)
-    .await
-    .expect("a mute");
-    note_next_end(&db, app).await;
+    plant_ended(&db, app, 1, 1).await;
     let holder = hold(&db, app).await;
     let instance = Instance::start(single);
-    let waits = async || -> bool {
-        sqlx::query_scalar(
-            "select exists (select from pg_stat_activity
-             where wait_event_type = 'Lock' and datname = current_database() and query like '%from apps%for no key update%')",
-        )
-        .fetch_one(&db)
-        .await
-        .expect("activity")
-    };
-    eventually("the end waits for the app", waits).await;
+    eventually_waits_for_a_lock(&db, "%from apps%for no key update%").await;
     // The next look begins within this time, and finds no connection.
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     holder.rollback().await.expect("free");
-    let left = async || -> i64 { sqlx::query_scalar("select count(*) from global_mutes").fetch_one(&db).await.expect("a count") };
-    eventually("the end is told", || async { left().await == 0 }).await;
+    eventually("the end is told", || async { count(&db).await == 0 }).await;
     drop(instance);
 }
 

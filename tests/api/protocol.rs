@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::app::{Answer, Instance, TestApp, eventually, new_database, settings, shared_database};
+use crate::app::{Answer, Instance, TestApp, eventually_waits_for_a_lock, new_database, settings, shared_database};
 use crate::citus::skipped_on_cluster;
 
 fn fails_unsupported(answer: &Answer, status: u16) {
@@ -206,16 +206,7 @@ async fn a_stop_lets_requests_in_flight_finish_and_does_not_wait_for_idle_connec
 
     let adding = tokio::spawn(app.request(Method::POST, &format!("/chatrooms/{room}/users/bob")).send());
     // The request is in flight once its backend waits for the lock.
-    eventually("the call waits for the lock", || async {
-        sqlx::query_scalar(
-            "select exists (select from pg_stat_activity
-             where wait_event_type = 'Lock' and datname = current_database() and query like '%from room_counters%for no key update%')",
-        )
-        .fetch_one(&app.db)
-        .await
-        .expect("a row")
-    })
-    .await;
+    eventually_waits_for_a_lock(&app.db, "%from room_counters%for no key update%").await;
     let stop = instance.stop.clone();
     let started = Instant::now();
     let stopping = tokio::spawn(async move { stop.stop().await });

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app::TestApp;
+use crate::app::{TestApp, eventually_waits_for_a_lock};
 use crate::citus::skipped_on_cluster;
 
 const PATH: &str = "/chatrooms/super_admin";
@@ -73,16 +73,7 @@ async fn a_user_who_is_deleted_while_being_promoted_is_no_super_admin() {
         .await
         .expect("promoted");
     let deletion = tokio::spawn(app.request(reqwest::Method::DELETE, "/users/ann").send());
-    crate::app::eventually("the deletion waits for the promotion", || async {
-        sqlx::query_scalar(
-            "select exists (select from pg_stat_activity
-             where wait_event_type = 'Lock' and datname = current_database() and query like '%update users set deleted_at%')",
-        )
-        .fetch_one(&app.db)
-        .await
-        .expect("a row")
-    })
-    .await;
+    eventually_waits_for_a_lock(&app.db, "%update users set deleted_at%").await;
     promotion.commit().await.expect("committed");
     assert_eq!(deletion.await.expect("no panic").expect("an answer").status(), 200);
     app.users(&["ann"]).await;
